@@ -1,0 +1,298 @@
+"""One change in the making: what its caller touched, and the events that come of it.
+
+Needs an open transaction that holds the execution's row; `executions.recording` sees to
+that, and is the only caller.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError
+from django.db.models import Max
+
+from executions import document, events, patches, values
+from executions.document import JsonObject
+from executions.errors import RecordingError
+from executions.events import CommittedEvent
+from executions.identifiers import EventId
+from executions.models import Activity, Event, Execution
+from executions.statuses import (
+    ActivityStatus,
+    ExecutionStatus,
+    TransitionRefusedError,
+    check_activity_transition,
+    check_execution_transition,
+)
+
+
+class UnknownActivityError(RecordingError):
+    """The execution has no activity of this id."""
+
+
+class ActivityExistsError(RecordingError):
+    """The execution already has an activity of this id."""
+
+
+class ExecutionClosedError(TransitionRefusedError):
+    """The execution has a final status: nothing of it changes any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewActivity:
+    """An activity to be added; fields as in the document, `attempt` counted from 1."""
+
+    activity_id: str
+    activity_name: str
+    activity_type: str = "activity"
+    status: ActivityStatus = ActivityStatus.PENDING
+    attempt: int = 1
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    error_details: Mapping[str, Any] | None = None
+    depends_on: Sequence[str] = ()
+    progress: float | None = None
+
+
+@dataclass(frozen=True)
+class _Touched:
+    """An activity that was handed out, and its document at that time."""
+
+    activity: Activity
+    before: JsonObject
+
+    @property
+    def position(self) -> int:
+        position: int = self.activity.loaded_value("position")
+        return position
+
+
+class Change:
+    """What a caller of `recording.changing()` works on.
+
+    Assign to `execution` and to the activities handed out here; leaving the block
+    records what differs. Fields are those of the models.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+        self._before = document.execution_fields(execution)
+        self._head = execution.head
+        self._touched: dict[str, _Touched] = {}
+        self._added: dict[str, Activity] = {}
+        self._next_position: int | None = None
+
+    def find_activity(self, activity_id: str) -> Activity | None:
+        """The activity of this id, to be changed, or None."""
+        if activity_id in self._added:
+            return self._added[activity_id]
+        if activity_id not in self._touched:
+            stored = values.storable_text(activity_id)
+            row = self._activity_rows().filter(activity_id=stored).first()
+            if row is None:
+                return None
+            self._touched.setdefault(activity_id, _touched(row))
+        return self._touched[activity_id].activity
+
+    def activity(self, activity_id: str) -> Activity:
+        """The activity of this id, to be changed; raises UnknownActivityError."""
+        found = self.find_activity(activity_id)
+        if found is None:
+            raise UnknownActivityError(
+                f"execution {self.execution.execution_id} has no activity {activity_id!r}"
+            )
+        return found
+
+    def activities(self) -> list[Activity]:
+        """All activities in the order of their positions. Reads them all: its cost is theirs."""
+        for row in self._activity_rows().order_by("position"):
+            self._touched.setdefault(row.activity_id, _touched(row))
+        by_position = sorted(self._touched.values(), key=lambda touched: touched.position)
+        return [touched.activity for touched in by_position] + list(self._added.values())
+
+    def add_activity(self, new: NewActivity) -> Activity:
+        """Append an activity at the next position; it may be changed further in this block."""
+        if self._next_position is None:
+            last = self._activity_rows().aggregate(Max("position"))["position__max"]
+            self._next_position = 0 if last is None else last + 1
+        row = built_activity(self.execution, self._next_position, new)
+        if row.activity_id in self._added:
+            raise ActivityExistsError(f"activity {row.activity_id!r} is added twice")
+        self._next_position += 1
+        self._added[row.activity_id] = row
+        return row
+
+    def record(self) -> tuple[CommittedEvent, ...]:
+        """Check and write everything that differs; the events written, none if nothing does."""
+        execution = self.execution
+        changed = [touched for touched in self._touched.values() if _clean_and_check(touched)]
+        clean_execution(execution)
+        after = document.execution_fields(execution)
+        operations: list[patches.Operation] = []
+        for touched in changed:
+            path = patches.activity_path(touched.position)
+            now = document.activity_document(touched.activity)
+            operations += patches.replace_changed(path, touched.before, now)
+        for row in self._added.values():
+            clean_activity(row)
+            operations.append(
+                patches.append_activity(row.position, document.activity_document(row))
+            )
+        operations += patches.replace_changed("", self._before, after)
+        if not operations:
+            return ()
+        self._check_execution(after)
+        self._write_activities([touched.activity for touched in changed])
+        return self._write_execution_and_events(operations)
+
+    def _activity_rows(self) -> Any:
+        return Activity.objects.filter(execution_id=self.execution.pk)
+
+    def _check_execution(self, after: JsonObject) -> None:
+        for name in ("execution_id", "created_at"):
+            if after[name] != self._before[name]:
+                raise values.UnacceptableValueError(name, "of an execution never changes")
+        before = ExecutionStatus(self._before["status"])
+        check_execution_transition(before, ExecutionStatus(after["status"]))
+        if before.is_final:
+            raise ExecutionClosedError(
+                f"execution {after['execution_id']} is {before}: nothing of it changes any more"
+            )
+
+    def _write_activities(self, changed: Iterable[Activity]) -> None:
+        for activity in changed:
+            Activity.unrecorded_writes.filter(pk=activity.pk).update(**activity.changed_values())
+        insert_activities(self._added.values())
+
+    def _write_execution_and_events(
+        self, operations: list[patches.Operation]
+    ) -> tuple[CommittedEvent, ...]:
+        execution = self.execution
+        patch_id = next_event_id(self._head)
+        message = events.activity_patch(execution.execution_id, patch_id, operations)
+        written = [CommittedEvent(patch_id, events.encode(message))]
+        execution.head_milliseconds, execution.head_sequence = patch_id
+        closes = ExecutionStatus(execution.status).is_final
+        if closes:
+            execution.head_sequence += 1
+        Execution.unrecorded_writes.filter(pk=execution.pk).update(**execution.changed_values())
+        if closes:
+            written.append(closing_event(execution, self._activity_rows().order_by("position")))
+        write_events(execution, written)
+        return tuple(written)
+
+
+def next_event_id(head: EventId) -> EventId:
+    """The id after `head`: the sequence is dense, the milliseconds never go back."""
+    return EventId(max(time.time_ns() // 1_000_000, head.milliseconds), head.sequence + 1)
+
+
+def closing_event(execution: Execution, activities: Iterable[Activity]) -> CommittedEvent:
+    """The final snapshot, at the execution's head."""
+    whole = document.execution_document(execution, activities)
+    message = events.final_snapshot(execution.execution_id, execution.head, whole)
+    return CommittedEvent(execution.head, events.encode(message))
+
+
+def write_events(execution: Execution, written: Iterable[CommittedEvent]) -> None:
+    Event.unrecorded_writes.bulk_create(
+        Event(
+            execution=execution,
+            sequence=event_id.sequence,
+            milliseconds=event_id.milliseconds,
+            message=message,
+        )
+        for event_id, message in written
+    )
+
+
+def built_activity(execution: Execution, position: int, new: NewActivity) -> Activity:
+    """The unsaved, cleaned row of a new activity."""
+    row = Activity(
+        execution=execution,
+        position=position,
+        activity_id=new.activity_id,
+        activity_name=new.activity_name,
+        activity_type=new.activity_type,
+        status=new.status,
+        attempt=new.attempt,
+        started_at=new.started_at,
+        completed_at=new.completed_at,
+        error_details=new.error_details,
+        depends_on=new.depends_on,
+        progress=new.progress,
+    )
+    clean_activity(row)
+    return row
+
+
+def insert_activities(rows: Iterable[Activity]) -> None:
+    """Insert new rows; raises ActivityExistsError, after which the transaction is void."""
+    added = list(rows)
+    try:
+        Activity.unrecorded_writes.bulk_create(added)
+    except IntegrityError as error:
+        names = ", ".join(repr(row.activity_id) for row in added[:5])
+        raise ActivityExistsError(
+            f"execution {added[0].execution_id} already has an activity of an id among {names}"
+        ) from error
+
+
+def clean_execution(execution: Execution) -> None:
+    """Bring the fields into storable form; raises UnacceptableValueError."""
+    execution.workflow_id = values.clean_name("workflow_id", execution.workflow_id)
+    execution.workflow_type = values.clean_name("workflow_type", execution.workflow_type)
+    if execution.run_id is not None:
+        execution.run_id = values.clean_name("run_id", execution.run_id)
+    execution.status = _clean_status(ExecutionStatus, execution.status)
+    created_at = values.clean_moment("created_at", execution.created_at)
+    if created_at is None:
+        raise values.UnacceptableValueError("created_at", "must be a moment, not None")
+    execution.created_at = created_at
+    execution.started_at = values.clean_moment("started_at", execution.started_at)
+    execution.completed_at = values.clean_moment("completed_at", execution.completed_at)
+    execution.error_details = values.clean_error_details("error_details", execution.error_details)
+
+
+def clean_activity(activity: Activity) -> None:
+    """Bring the fields into storable form; raises UnacceptableValueError."""
+    activity.activity_id = values.clean_name("activity_id", activity.activity_id)
+    activity.activity_name = values.clean_name("activity_name", activity.activity_name)
+    activity.activity_type = values.clean_name("activity_type", activity.activity_type)
+    activity.status = _clean_status(ActivityStatus, activity.status)
+    activity.attempt = values.clean_attempt("attempt", activity.attempt)
+    activity.started_at = values.clean_moment("started_at", activity.started_at)
+    activity.completed_at = values.clean_moment("completed_at", activity.completed_at)
+    activity.error_details = values.clean_error_details("error_details", activity.error_details)
+    activity.depends_on = values.clean_depends_on("depends_on", activity.depends_on)
+    activity.progress = values.clean_progress("progress", activity.progress)
+
+
+def _clean_status(kind: type[ExecutionStatus] | type[ActivityStatus], value: str) -> str:
+    try:
+        return kind(value).value
+    except ValueError:
+        accepted = ", ".join(kind)
+        raise values.UnacceptableValueError("status", f"must be one of {accepted}") from None
+
+
+def _touched(row: Activity) -> _Touched:
+    return _Touched(row, document.activity_document(row))
+
+
+def _clean_and_check(touched: _Touched) -> bool:
+    """Whether the activity differs from what was handed out; raises where it may not."""
+    activity = touched.activity
+    clean_activity(activity)
+    if not activity.changed_values():
+        return False
+    for name in ("activity_id", "position", "execution_id"):
+        if getattr(activity, name) != activity.loaded_value(name):
+            raise values.UnacceptableValueError(name, "of an activity never changes")
+    check_activity_transition(
+        (activity.loaded_value("attempt"), ActivityStatus(touched.before["status"])),
+        (activity.attempt, ActivityStatus(activity.status)),
+    )
+    return True

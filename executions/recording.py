@@ -1,0 +1,248 @@
+"""The one write path: every change of an execution becomes one committed event.
+
+`changing()` opens a transaction, locks the execution's row and lets its caller change
+objects; on leaving it checks the transitions, makes the patch from the fields that
+differ, gives it the next sequence and writes rows and event together. After the commit
+`signals.events_committed` is sent. The cost follows what changed, except at the end of
+an execution, whose final snapshot reads the whole document once.
+
+Everything raised here is a RecordingError, and leaves nothing written.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from executions import document, events, values
+from executions.change import (
+    ActivityExistsError,
+    Change,
+    ExecutionClosedError,
+    NewActivity,
+    UnknownActivityError,
+    built_activity,
+    clean_execution,
+    closing_event,
+    insert_activities,
+    next_event_id,
+    write_events,
+)
+from executions.errors import RecordingError
+from executions.events import CommittedEvent
+from executions.identifiers import EXECUTION_ID_FORM, EventId, is_execution_id
+from executions.models import Activity, Execution, SavedThroughRecording, WorkflowDefinition
+from executions.signals import events_committed
+from executions.statuses import ExecutionStatus, TransitionRefusedError
+from executions.values import UnacceptableValueError
+
+__all__ = [
+    "ActivityExistsError",
+    "AlreadyChangingError",
+    "Change",
+    "ExecutionClosedError",
+    "ExecutionExistsError",
+    "NewActivity",
+    "RecordingError",
+    "TransitionRefusedError",
+    "UnacceptableValueError",
+    "UnknownActivityError",
+    "UnknownExecutionError",
+    "changing",
+    "create_execution",
+    "ensure_execution",
+    "record_saved",
+]
+
+_BEFORE_THE_FIRST: Final = EventId(0, -1)
+
+_being_changed: ContextVar[frozenset[str]] = ContextVar("being_changed", default=frozenset())
+
+
+class UnknownExecutionError(RecordingError):
+    """There is no execution of this id."""
+
+
+class ExecutionExistsError(RecordingError):
+    """There is an execution of this id already."""
+
+
+class AlreadyChangingError(RecordingError):
+    """The execution is being changed by this very code, further up."""
+
+
+@contextmanager
+def changing(execution_id: str) -> Iterator[Change]:
+    """Change one execution; on leaving, the change is one event, or none if nothing differs.
+
+    Opens a transaction, or joins the caller's: then the event is committed, and told to
+    viewers, when the caller's transaction is. Writers of one execution wait for each
+    other. An exception inside leaves nothing written. Raises UnknownExecutionError,
+    AlreadyChangingError, and on leaving TransitionRefusedError, ExecutionClosedError,
+    UnacceptableValueError, ActivityExistsError.
+    """
+    if execution_id in _being_changed.get():
+        raise AlreadyChangingError(
+            f"execution {execution_id} is being changed by an enclosing changing(): "
+            "make the change on that one, and do not call save() inside it"
+        )
+    token = _being_changed.set(_being_changed.get() | {execution_id})
+    try:
+        with transaction.atomic():
+            execution = Execution.objects.select_for_update().filter(pk=execution_id).first()
+            if execution is None:
+                raise UnknownExecutionError(f"there is no execution {execution_id!r}")
+            change = Change(execution)
+            yield change
+            _announce_after_commit(execution_id, change.record())
+    finally:
+        _being_changed.reset(token)
+
+
+def create_execution(
+    *,
+    workflow_id: str,
+    workflow_type: str,
+    execution_id: str | None = None,
+    run_id: str | None = None,
+    status: ExecutionStatus = ExecutionStatus.PENDING,
+    created_at: datetime | None = None,
+    started_at: datetime | None = None,
+    completed_at: datetime | None = None,
+    error_details: Mapping[str, Any] | None = None,
+    activities: Sequence[NewActivity] = (),
+    workflow_definition: Any = None,
+) -> Execution:
+    """Create an execution; its initial snapshot is event 0.
+
+    `execution_id` is a new UUID unless given. `workflow_definition` is any JSON value of
+    at most `values.DEFINITION_BYTES`. Opens a transaction, or joins the caller's. Raises
+    ExecutionExistsError, ActivityExistsError, UnacceptableValueError.
+    """
+    execution = Execution(
+        workflow_id=workflow_id,
+        workflow_type=workflow_type,
+        run_id=run_id,
+        status=status,
+        created_at=created_at or timezone.now(),
+        started_at=started_at,
+        completed_at=completed_at,
+        error_details=error_details,
+        **({} if execution_id is None else {"execution_id": execution_id}),
+    )
+    if not is_execution_id(execution.execution_id):
+        raise UnacceptableValueError("execution_id", f"must have the form {EXECUTION_ID_FORM}")
+    clean_execution(execution)
+    definition = _clean_definition(workflow_definition)
+    rows = [built_activity(execution, position, new) for position, new in enumerate(activities)]
+    first_id = next_event_id(_BEFORE_THE_FIRST)
+    first = events.initial_snapshot(
+        execution.execution_id, first_id, document.execution_document(execution, rows)
+    )
+    written = [CommittedEvent(first_id, events.encode(first))]
+    closes = ExecutionStatus(execution.status).is_final
+    execution.head_milliseconds = first_id.milliseconds
+    execution.head_sequence = first_id.sequence + closes
+    with transaction.atomic():
+        try:
+            Execution.unrecorded_writes.bulk_create([execution])
+        except IntegrityError as error:
+            raise ExecutionExistsError(
+                f"there is an execution {execution.execution_id} already"
+            ) from error
+        if rows:
+            insert_activities(rows)
+        if definition is not None:
+            WorkflowDefinition.unrecorded_writes.bulk_create(
+                [WorkflowDefinition(execution=execution, definition=definition)]
+            )
+        if closes:
+            written.append(closing_event(execution, rows))
+        write_events(execution, written)
+        _announce_after_commit(execution.execution_id, tuple(written))
+    execution.remember_loaded()
+    return execution
+
+
+def ensure_execution(*, execution_id: str, **fields: Any) -> tuple[Execution, bool]:
+    """The execution of this id, created with `fields` (as create_execution) if there is none.
+
+    Returns it and whether it was created. Any number of processes may call this at once.
+    """
+    existing = Execution.objects.filter(pk=execution_id).first()
+    if existing is not None:
+        return existing, False
+    try:
+        return create_execution(execution_id=execution_id, **fields), True
+    except ExecutionExistsError:
+        return Execution.objects.get(pk=execution_id), False
+
+
+def record_saved(row: SavedThroughRecording, update_fields: Collection[str] | None) -> None:
+    """What `save()` does: record the fields set on `row` since it was loaded.
+
+    Opens a transaction, or joins the caller's; raises as `changing` and `create_execution`.
+    """
+    if not row._state.adding:
+        recorded = _record_changed(row, update_fields)
+    elif isinstance(row, Execution):
+        recorded = create_execution(**_values_of(row, document.ExecutionFields))
+    elif isinstance(row, Activity):
+        with changing(row.execution_id) as change:
+            recorded = change.add_activity(NewActivity(**_values_of(row, document.ActivityFields)))
+    else:
+        raise TypeError(f"{type(row).__name__} is not recorded")
+    row.take_over(recorded)
+
+
+def _record_changed(
+    row: SavedThroughRecording, update_fields: Collection[str] | None
+) -> SavedThroughRecording:
+    changed = row.changed_values()
+    with changing(row.loaded_value("execution_id")) as change:
+        target: SavedThroughRecording = (
+            change.execution
+            if isinstance(row, Execution)
+            else change.activity(row.loaded_value("activity_id"))
+        )
+        for name, value in changed.items():
+            if update_fields is None or name in update_fields:
+                setattr(target, name, value)
+    return target
+
+
+def _values_of(row: SavedThroughRecording, fields: type) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in fields.__annotations__}
+
+
+def _clean_definition(definition: Any) -> Any:
+    try:
+        cleaned = values.storable_json(definition)
+        size = len(msgspec.json.encode(cleaned))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnacceptableValueError(
+            "workflow_definition", f"must be JSON data: {error}"
+        ) from error
+    if size > values.DEFINITION_BYTES:
+        raise UnacceptableValueError(
+            "workflow_definition",
+            f"has {size} bytes as JSON; at most {values.DEFINITION_BYTES} are accepted",
+        )
+    return cleaned
+
+
+def _announce_after_commit(execution_id: str, written: tuple[CommittedEvent, ...]) -> None:
+    if written:
+        send = partial(
+            events_committed.send_robust,
+            sender=Execution,
+            execution_id=execution_id,
+            events=written,
+        )
+        transaction.on_commit(send, robust=True)

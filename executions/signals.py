@@ -1,0 +1,10 @@
+"""What executions tell the rest of the house."""
+
+from django.dispatch import Signal
+
+events_committed = Signal()
+"""Sent after the commit of a change, in the thread that committed.
+
+Arguments: `execution_id` (str) and `events` (tuple of events.CommittedEvent, in
+order). An exception in a receiver is logged and never reaches the writer.
+"""

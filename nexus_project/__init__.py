@@ -1,0 +1,1 @@
+"""The project: settings, urls, ASGI, the Daphne server and the embedded servers."""

@@ -1,0 +1,6 @@
+"""Where everything is: the API, its description, and the admin."""
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, path
+
+urlpatterns: list[URLPattern | URLResolver] = [path("admin/", admin.site.urls)]

@@ -1,0 +1,1 @@
+"""How the truth reaches clients: stream, publisher, hub, consumer, message schemas."""

@@ -1,0 +1,1 @@
+"""Real servers for tests, each ended with the session that started it."""
