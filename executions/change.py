@@ -32,8 +32,8 @@ class UnknownActivityError(RecordingError):
     """The execution has no activity of this id."""
 
 
-class ActivityExistsError(RecordingError):
-    """The execution already has an activity of this id."""
+class ActivityExistsError(RecordingError, IntegrityError):
+    """The execution already has an activity of this id; Django's get_or_create() reads it then."""
 
 
 class ExecutionClosedError(TransitionRefusedError):
@@ -86,15 +86,15 @@ class Change:
 
     def find_activity(self, activity_id: str) -> Activity | None:
         """The activity of this id, to be changed, or None."""
-        if activity_id in self._added:
-            return self._added[activity_id]
-        if activity_id not in self._touched:
-            stored = values.storable_text(activity_id)
+        stored = values.storable_text(activity_id)
+        if stored in self._added:
+            return self._added[stored]
+        if stored not in self._touched:
             row = self._activity_rows().filter(activity_id=stored).first()
             if row is None:
                 return None
-            self._touched.setdefault(activity_id, _touched(row))
-        return self._touched[activity_id].activity
+            self._touched[stored] = _touched(row)
+        return self._touched[stored].activity
 
     def activity(self, activity_id: str) -> Activity:
         """The activity of this id, to be changed; raises UnknownActivityError."""
@@ -127,7 +127,7 @@ class Change:
     def record(self) -> tuple[CommittedEvent, ...]:
         """Check and write everything that differs; the events written, none if nothing does."""
         execution = self.execution
-        changed = [touched for touched in self._touched.values() if _clean_and_check(touched)]
+        changed = [touched for touched in self._touched.values() if _differs(touched)]
         clean_execution(execution)
         after = document.execution_fields(execution)
         operations: list[patches.Operation] = []
@@ -137,6 +137,7 @@ class Change:
             operations += patches.replace_changed(path, touched.before, now)
         for row in self._added.values():
             clean_activity(row)
+            _check_fixed(row)
             operations.append(
                 patches.append_activity(row.position, document.activity_document(row))
             )
@@ -144,8 +145,12 @@ class Change:
         if not operations:
             return ()
         self._check_execution(after)
+        for touched in changed:
+            _check_activity(touched)
         self._write_activities([touched.activity for touched in changed])
-        return self._write_execution_and_events(operations)
+        written = self._write_execution_and_events(operations)
+        self._remember_written()
+        return written
 
     def _activity_rows(self) -> Any:
         return Activity.objects.filter(execution_id=self.execution.pk)
@@ -155,11 +160,11 @@ class Change:
             if after[name] != self._before[name]:
                 raise values.UnacceptableValueError(name, "of an execution never changes")
         before = ExecutionStatus(self._before["status"])
-        check_execution_transition(before, ExecutionStatus(after["status"]))
         if before.is_final:
             raise ExecutionClosedError(
                 f"execution {after['execution_id']} is {before}: nothing of it changes any more"
             )
+        check_execution_transition(before, ExecutionStatus(after["status"]))
 
     def _write_activities(self, changed: Iterable[Activity]) -> None:
         for activity in changed:
@@ -182,6 +187,13 @@ class Change:
             written.append(closing_event(execution, self._activity_rows().order_by("position")))
         write_events(execution, written)
         return tuple(written)
+
+    def _remember_written(self) -> None:
+        """What was handed out may be changed further, and saved, after the block."""
+        for row in (self.execution, *self._added.values()):
+            row.remember_loaded()
+        for touched in self._touched.values():
+            touched.activity.remember_loaded()
 
 
 def next_event_id(head: EventId) -> EventId:
@@ -225,6 +237,7 @@ def built_activity(execution: Execution, position: int, new: NewActivity) -> Act
         progress=new.progress,
     )
     clean_activity(row)
+    row.remember_loaded()
     return row
 
 
@@ -282,17 +295,22 @@ def _touched(row: Activity) -> _Touched:
     return _Touched(row, document.activity_document(row))
 
 
-def _clean_and_check(touched: _Touched) -> bool:
-    """Whether the activity differs from what was handed out; raises where it may not."""
-    activity = touched.activity
-    clean_activity(activity)
-    if not activity.changed_values():
-        return False
-    for name in ("activity_id", "position", "execution_id"):
+def _differs(touched: _Touched) -> bool:
+    """Whether the activity, cleaned, differs from what was handed out."""
+    clean_activity(touched.activity)
+    _check_fixed(touched.activity)
+    return bool(touched.activity.changed_values())
+
+
+def _check_fixed(activity: Activity) -> None:
+    for name in ("id", "activity_id", "position", "execution_id"):
         if getattr(activity, name) != activity.loaded_value(name):
             raise values.UnacceptableValueError(name, "of an activity never changes")
+
+
+def _check_activity(touched: _Touched) -> None:
+    activity = touched.activity
     check_activity_transition(
         (activity.loaded_value("attempt"), ActivityStatus(touched.before["status"])),
         (activity.attempt, ActivityStatus(activity.status)),
     )
-    return True

@@ -44,7 +44,9 @@ def rfc3339(moment: datetime | None) -> str | None:
     """The moment as `YYYY-MM-DDThh:mm:ss.ffffffZ` (RFC 3339, UTC); None stays None."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: its %Y has fewer than four digits in the years before 1000.
+    utc = moment.astimezone(UTC).replace(tzinfo=None)
+    return f"{utc.isoformat(timespec='microseconds')}Z"
 
 
 def execution_fields(execution: ExecutionFields) -> JsonObject:

@@ -87,6 +87,11 @@ def final_snapshot(execution_id: str, event_id: EventId, document: JsonObject) -
     )
 
 
+def is_final(event_text: str) -> bool:
+    """Whether the text, as `encode` made it, is of the event that closes its log."""
+    return event_text.startswith('{"type":"final_snapshot"')
+
+
 def encode(message: msgspec.Struct) -> str:
     """The message's JSON text."""
     return msgspec.json.encode(message).decode()

@@ -1,7 +1,7 @@
 """Execution ids and event ids: their form, order and parsing. Pure."""
 
 import re
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeGuard
 
 EXECUTION_ID_FORM: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 EVENT_ID_FORM: Final = "<milliseconds>-<sequence>"
@@ -40,6 +40,6 @@ class EventId(NamedTuple):
         return f"{self.milliseconds}-{self.sequence}"
 
 
-def is_execution_id(text: str) -> bool:
-    """Whether the text has the form of an execution id."""
-    return _EXECUTION_ID.fullmatch(text) is not None
+def is_execution_id(value: object) -> TypeGuard[str]:
+    """Whether the value is a text of an execution id's form."""
+    return isinstance(value, str) and _EXECUTION_ID.fullmatch(value) is not None

@@ -4,6 +4,7 @@ Rows change only through `executions.recording`. `save()` goes that way by itsel
 what would slip past it raises UnrecordedWriteError.
 """
 
+from collections.abc import Collection, Iterable
 from copy import copy
 from typing import Any, ClassVar, NoReturn, Self, TypeVar
 from uuid import uuid4
@@ -53,6 +54,8 @@ class RecordedModel(models.Model):
 
     class Meta:
         abstract = True
+        # related managers' add() and set() write through the base manager
+        base_manager_name = "objects"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         raise UnrecordedWriteError(f"{type(self).__name__}.save()")
@@ -67,15 +70,25 @@ class SavedThroughRecording(RecordedModel):
     class Meta:
         abstract = True
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loaded: dict[str, Any] = {}
+
+    def save(
+        self,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
         """Record this object as one event; raises what `executions.recording` raises.
 
         Only fields changed since loading are written, so that a stale object takes
-        nothing back; `update_fields` narrows them further.
+        nothing back; `update_fields` narrows them further, and leaves the others changed.
         """
         from executions import recording
 
-        recording.record_saved(self, kwargs.get("update_fields"))
+        recording.record_saved(self, update_fields)
 
     @classmethod
     def from_db(cls, *args: Any, **kwargs: Any) -> Self:
@@ -83,17 +96,32 @@ class SavedThroughRecording(RecordedModel):
         row.remember_loaded()
         return row
 
-    def remember_loaded(self) -> None:
-        """Take the present values as those from which `save()` tells what changed."""
-        deferred = self.get_deferred_fields()
-        self._loaded = {
-            field.attname: copy(getattr(self, field.attname))
-            for field in self._meta.concrete_fields
-            if field.attname not in deferred
-        }
+    def refresh_from_db(
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: models.QuerySet[Self] | None = None,
+    ) -> None:
+        """As Django's; what is read is what `save()` compares with from here on."""
+        names = None if fields is None else list(fields)
+        super().refresh_from_db(using, names, from_queryset)
+        self.remember_loaded(names)
+
+    def remember_loaded(self, names: Collection[str] | None = None) -> None:
+        """Take the present values as those from which `save()` tells what changed.
+
+        All that are there, or those of the fields of these names.
+        """
+        for field in self._meta.concrete_fields:
+            known = field.attname in self.__dict__
+            if known and (names is None or field.name in names or field.attname in names):
+                self._loaded[field.attname] = copy(self.__dict__[field.attname])
 
     def loaded_value(self, name: str) -> Any:
-        """The value the field had when the row was loaded."""
+        """The value the field had when the row was loaded; a deferred one is read."""
+        if name not in self._loaded:
+            row = type(self).objects.filter(pk=self._loaded[self._meta.pk.attname])
+            self._loaded[name] = row.values_list(name, flat=True).get()
         return self._loaded[name]
 
     def take_over(self, recorded: "SavedThroughRecording") -> None:
@@ -106,10 +134,12 @@ class SavedThroughRecording(RecordedModel):
 
     def changed_values(self) -> dict[str, Any]:
         """The fields set since the row was loaded, with their values."""
+        names = [field.attname for field in self._meta.concrete_fields]
         return {
-            name: getattr(self, name)
-            for name, value in self._loaded.items()
-            if getattr(self, name) != value
+            name: self.__dict__[name]
+            for name in names
+            if name in self.__dict__
+            and (name not in self._loaded or self.__dict__[name] != self._loaded[name])
         }
 
 

@@ -9,7 +9,7 @@ an execution, whose final snapshot reads the whole document once.
 Everything raised here is a RecordingError, and leaves nothing written.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -69,8 +69,8 @@ class UnknownExecutionError(RecordingError):
     """There is no execution of this id."""
 
 
-class ExecutionExistsError(RecordingError):
-    """There is an execution of this id already."""
+class ExecutionExistsError(RecordingError, IntegrityError):
+    """There is an execution of this id already; Django's get_or_create() reads it then."""
 
 
 class AlreadyChangingError(RecordingError):
@@ -87,22 +87,18 @@ def changing(execution_id: str) -> Iterator[Change]:
     AlreadyChangingError, and on leaving TransitionRefusedError, ExecutionClosedError,
     UnacceptableValueError, ActivityExistsError.
     """
-    if execution_id in _being_changed.get():
-        raise AlreadyChangingError(
-            f"execution {execution_id} is being changed by an enclosing changing(): "
-            "make the change on that one, and do not call save() inside it"
+    if not is_execution_id(execution_id):
+        raise UnknownExecutionError(
+            f"there is no execution {execution_id!r}: ids have the form {EXECUTION_ID_FORM}"
         )
-    token = _being_changed.set(_being_changed.get() | {execution_id})
-    try:
-        with transaction.atomic():
-            execution = Execution.objects.select_for_update().filter(pk=execution_id).first()
-            if execution is None:
-                raise UnknownExecutionError(f"there is no execution {execution_id!r}")
-            change = Change(execution)
-            yield change
-            _announce_after_commit(execution_id, change.record())
-    finally:
-        _being_changed.reset(token)
+    # The mark ends before the commit: a receiver of the signal may change this execution.
+    with transaction.atomic(), _marked_as_being_changed(execution_id):
+        execution = Execution.objects.select_for_update().filter(pk=execution_id).first()
+        if execution is None:
+            raise UnknownExecutionError(f"there is no execution {execution_id!r}")
+        change = Change(execution)
+        yield change
+        _announce_after_commit(execution_id, change.record())
 
 
 def create_execution(
@@ -175,22 +171,30 @@ def ensure_execution(*, execution_id: str, **fields: Any) -> tuple[Execution, bo
 
     Returns it and whether it was created. Any number of processes may call this at once.
     """
-    existing = Execution.objects.filter(pk=execution_id).first()
-    if existing is not None:
-        return existing, False
+    if is_execution_id(execution_id):
+        existing = Execution.objects.filter(pk=execution_id).first()
+        if existing is not None:
+            return existing, False
     try:
         return create_execution(execution_id=execution_id, **fields), True
     except ExecutionExistsError:
         return Execution.objects.get(pk=execution_id), False
 
 
-def record_saved(row: SavedThroughRecording, update_fields: Collection[str] | None) -> None:
+def record_saved(row: SavedThroughRecording, update_fields: Iterable[str] | None) -> None:
     """What `save()` does: record the fields set on `row` since it was loaded.
 
-    Opens a transaction, or joins the caller's; raises as `changing` and `create_execution`.
+    Those not among `update_fields` stay as they are, to be saved another time. Opens a
+    transaction, or joins the caller's; raises as `changing` and `create_execution`, and
+    ValueError where `update_fields` names no field.
     """
+    held_back: dict[str, Any] = {}
     if not row._state.adding:
-        recorded = _record_changed(row, update_fields)
+        changed = row.changed_values()
+        if update_fields is not None:
+            named = _attribute_names(row, update_fields)
+            held_back = {name: changed.pop(name) for name in changed.keys() - named}
+        recorded = _record_changed(row, changed)
     elif isinstance(row, Execution):
         recorded = create_execution(**_values_of(row, document.ExecutionFields))
     elif isinstance(row, Activity):
@@ -199,12 +203,11 @@ def record_saved(row: SavedThroughRecording, update_fields: Collection[str] | No
     else:
         raise TypeError(f"{type(row).__name__} is not recorded")
     row.take_over(recorded)
+    for name, value in held_back.items():
+        setattr(row, name, value)
 
 
-def _record_changed(
-    row: SavedThroughRecording, update_fields: Collection[str] | None
-) -> SavedThroughRecording:
-    changed = row.changed_values()
+def _record_changed(row: SavedThroughRecording, changed: dict[str, Any]) -> SavedThroughRecording:
     with changing(row.loaded_value("execution_id")) as change:
         target: SavedThroughRecording = (
             change.execution
@@ -212,9 +215,22 @@ def _record_changed(
             else change.activity(row.loaded_value("activity_id"))
         )
         for name, value in changed.items():
-            if update_fields is None or name in update_fields:
-                setattr(target, name, value)
+            setattr(target, name, value)
     return target
+
+
+def _attribute_names(row: SavedThroughRecording, names: Iterable[str]) -> set[str]:
+    known = {
+        name: field.attname
+        for field in row._meta.concrete_fields
+        for name in (field.name, field.attname)
+    }
+    wanted = set(names)
+    if unknown := wanted - known.keys():
+        raise ValueError(
+            f"update_fields names no fields of {type(row).__name__}: {sorted(unknown)}"
+        )
+    return {known[name] for name in wanted}
 
 
 def _values_of(row: SavedThroughRecording, fields: type) -> dict[str, Any]:
@@ -235,6 +251,21 @@ def _clean_definition(definition: Any) -> Any:
             f"has {size} bytes as JSON; at most {values.DEFINITION_BYTES} are accepted",
         )
     return cleaned
+
+
+@contextmanager
+def _marked_as_being_changed(execution_id: str) -> Iterator[None]:
+    others = _being_changed.get()
+    if execution_id in others:
+        raise AlreadyChangingError(
+            f"execution {execution_id} is being changed by an enclosing changing(): "
+            "make the change on that one, and do not call save() inside it"
+        )
+    token = _being_changed.set(others | {execution_id})
+    try:
+        yield
+    finally:
+        _being_changed.reset(token)
 
 
 def _announce_after_commit(execution_id: str, written: tuple[CommittedEvent, ...]) -> None:

@@ -10,7 +10,7 @@ from executions.document import (
     JsonObject,
     execution_document,
 )
-from executions.identifiers import EventId
+from executions.identifiers import EventId, is_execution_id
 from executions.models import Execution
 from executions.statuses import ExecutionStatus
 
@@ -33,6 +33,8 @@ def read_snapshot(execution_id: str) -> Snapshot | None:
     One statement reads both: a database shows a statement one state, in autocommit and
     at every isolation level, so no transaction or lock is needed or held.
     """
+    if not is_execution_id(execution_id):
+        return None
     columns = (*_EXECUTION_COLUMNS, *_HEAD_COLUMNS)
     rows = list(
         Execution.objects.filter(pk=execution_id)

@@ -7,7 +7,8 @@ the wrong kind is refused, except failure messages, which are cut.
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from math import isfinite
 from typing import Any, Final
 
 from executions.errors import RecordingError
@@ -58,9 +59,14 @@ def clean_moment(field: str, value: datetime | None) -> datetime | None:
     """A moment with a time zone, as UTC; None stays None."""
     if value is None:
         return None
-    if not isinstance(value, datetime) or value.tzinfo is None:
+    if not isinstance(value, datetime) or value.utcoffset() is None:
         raise UnacceptableValueError(field, "must be a datetime with a time zone, or None")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise UnacceptableValueError(
+            field, f"must be in the years {MINYEAR} to {MAXYEAR} of UTC"
+        ) from None
 
 
 def clean_error_details(field: str, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -98,7 +104,7 @@ def clean_progress(field: str, value: float | None) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise UnacceptableValueError(field, f"must be a number from 0 to 1, not {value!r}")
-    return float(value)
+    return abs(float(value))  # SQLite gives -0.0 back as 0.0
 
 
 def clean_attempt(field: str, value: int) -> int:
@@ -109,11 +115,21 @@ def clean_attempt(field: str, value: int) -> int:
 
 
 def storable_json(value: Any) -> Any:
-    """JSON data with every text in it made storable."""
+    """JSON data with every text in it made storable; raises TypeError or ValueError."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, Mapping):
-        return {storable_text(str(key)): storable_json(item) for key, item in value.items()}
+        return {_storable_key(key): storable_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [storable_json(item) for item in value]
+    if value is not None and not isinstance(value, bool | int | float):
+        raise TypeError(f"JSON has no {type(value).__name__}")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"JSON has no {value}")
     return value
+
+
+def _storable_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"a key is text in JSON, not {type(key).__name__}")
+    return storable_text(key)

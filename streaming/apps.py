@@ -2,9 +2,14 @@
 
 from django.apps import AppConfig
 
+from executions.signals import events_committed, writing_begins
+
 
 class StreamingConfig(AppConfig):
     name = "streaming"
 
     def ready(self) -> None:
-        pass
+        from streaming import activity_update_publisher as publisher
+
+        events_committed.connect(publisher.publish_committed, dispatch_uid="streaming")
+        writing_begins.connect(publisher.sweep_before_writing, dispatch_uid="streaming")

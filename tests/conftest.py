@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from streaming.activity_update_publisher import publisher
 from tests import settings
 from tests.servers.postgresql import postgresql_running
+from tests.servers.valkey import ValkeyServer, valkey_running
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,3 +24,17 @@ def django_db_modify_db_settings(session_directory: None) -> Iterator[None]:
         return
     with postgresql_running(settings.POSTGRESQL_DIR):
         yield
+
+
+@pytest.fixture(scope="session")
+def session_valkey(session_directory: None) -> Iterator[ValkeyServer]:
+    with valkey_running(settings.VALKEY_DIR) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(session_valkey: ValkeyServer) -> Iterator[ValkeyServer]:
+    """The Valkey that the settings name, empty; running again afterwards whatever a test did."""
+    session_valkey.client.flushall()
+    yield session_valkey
+    publisher().wait_until_filled(10)

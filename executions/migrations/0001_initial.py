@@ -70,6 +70,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'abstract': False,
+                'base_manager_name': 'objects',
             },
         ),
         migrations.AddIndex(

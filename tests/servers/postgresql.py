@@ -52,7 +52,8 @@ def postgresql_running(directory: Path) -> Iterator[None]:
 
 
 def _wait_until_ready(installed: Path, directory: Path, server: subprocess.Popen[bytes]) -> None:
-    psql = [installed / "bin" / "psql", "-h", directory, "-U", "nexus", "-d", "postgres", "-c", ""]
+    psql: list[str | Path] = [installed / "bin" / "psql", "-h", directory, "-U", "nexus"]
+    psql += ["-d", "postgres", "-c", ""]
     for _ in range(200):
         if server.poll() is not None:
             break

@@ -1,0 +1,217 @@
+"""The one object of a server process that follows Valkey for all of its viewers.
+
+Announcements come in on one connection. What they leave out (a gap, a lost connection, a
+writer that died before publishing) is found by comparing with the heads in the database,
+one query per process every CHECK_SECONDS, and read from the stream or the event log.
+Belongs to one event loop.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import structlog
+from channels.db import database_sync_to_async
+from django.db import DatabaseError
+
+from executions.event_log import read_heads
+from executions.events import CommittedEvent
+from executions.identifiers import EventId
+from streaming.activity_update_publisher import publisher
+from streaming.announcements import Announcements
+from streaming.room import Room
+from streaming.schemas.visualization import InvalidMessageError, read_envelope
+from streaming.snapshot import SnapshotMessage, read_snapshot_message
+from streaming.sources import EventLogSource, EventSource, StreamSource
+from streaming.stream import stream_key
+from streaming.subscription import Interruption, Subscription
+from streaming.valkey import UNREACHABLE, listening_client, reading_client
+
+CHECK_SECONDS: Final = 2.0
+"""How often the heads of all watched executions are compared with what was delivered."""
+
+FOLLOW_SECONDS: Final = 1.0
+"""How long a viewer waits for its subscription to be confirmed before it goes on without."""
+
+log = structlog.get_logger(__name__)
+
+_read_heads = database_sync_to_async(read_heads, thread_sensitive=False)
+
+
+class View:
+    """One connection's access to an execution's events, for as long as it is open."""
+
+    def __init__(self, hub: "Hub", room: Room, subscription: Subscription) -> None:
+        self._hub = hub
+        self._room = room
+        self._subscription = subscription
+        self.execution_id = room.execution_id
+
+    @property
+    def newest(self) -> EventId | None:
+        """The newest event this process knows of; None before it knows of any."""
+        return self._room.newest_known
+
+    @property
+    def hears(self) -> bool:
+        """Whether silence means that nothing happened."""
+        return self._hub.hears
+
+    async def snapshot(self) -> SnapshotMessage | None:
+        """The document as it is; viewers that come at once share one read."""
+        return await self._room.shared_snapshot()
+
+    async def read_after(self, cursor: EventId | None) -> list[CommittedEvent]:
+        """Events that follow the cursor without a gap; empty where they are not kept."""
+        return await self._hub.read_after(self.execution_id, cursor)
+
+    def go_live(self, cursor: EventId) -> None:
+        """Queue what comes after `cursor`, up to which the connection has caught up."""
+        self._room.start_at(cursor)
+        self._subscription.go_live()
+
+    async def next_events(self, silence_seconds: float) -> list[CommittedEvent] | Interruption:
+        """As Subscription.next_events."""
+        return await self._subscription.next_events(silence_seconds)
+
+
+class Hub:
+    """Follows every execution that has viewers in this process, and delivers its events."""
+
+    def __init__(
+        self,
+        stream: EventSource,
+        event_log: EventSource,
+        connect: Callable[[Callable[[str, str], None], Callable[[], None]], Announcements],
+        refill: Callable[[str], None],
+    ) -> None:
+        self._stream = stream
+        self._event_log = event_log
+        self._refill = refill
+        self._rooms: dict[str, Room] = {}
+        self._check_now = asyncio.Event()
+        self._heads_are_known = False
+        self._announcements = connect(self._take_announcement, self._check_now.set)
+        self._checking = asyncio.create_task(self._check_regularly())
+
+    @property
+    def hears(self) -> bool:
+        """Whether this process would learn of an event, by announcement or by its checks."""
+        return self._announcements.connected or self._heads_are_known
+
+    @asynccontextmanager
+    async def view(self, execution_id: str) -> AsyncIterator[View]:
+        """Join the viewers of an execution; inside, no event escapes the returned view."""
+        subscription = Subscription()
+        channel = stream_key(execution_id)
+        room = self._rooms.get(channel)
+        if room is None:
+            room = self._rooms[channel] = Room(execution_id, read_snapshot_message)
+            room.followed = asyncio.create_task(self._announcements.follow(channel, FOLLOW_SECONDS))
+        room.subscriptions.add(subscription)
+        try:
+            await asyncio.shield(room.followed)
+            yield View(self, room, subscription)
+        finally:
+            room.subscriptions.discard(subscription)
+            if not room.subscriptions:
+                del self._rooms[channel]
+                room.close()
+                await self._announcements.unfollow(channel)
+
+    async def read_after(self, execution_id: str, cursor: EventId | None) -> list[CommittedEvent]:
+        """Events after the cursor, from the stream, else from the event log.
+
+        A stream that lacks what the log has is filled up. Empty where neither continues
+        the cursor. Raises DatabaseError where the database is needed and away.
+        """
+        if self._announcements.connected:
+            try:
+                if events := await self._stream.read_after(execution_id, cursor):
+                    return events
+            except UNREACHABLE as error:
+                log.warning("stream_unreadable", execution_id=execution_id, error=str(error))
+        events = await self._event_log.read_after(execution_id, cursor)
+        if events:
+            self._refill(execution_id)
+        return events
+
+    async def close(self) -> None:
+        """End the hub's connections and tasks."""
+        self._checking.cancel()
+        await asyncio.gather(self._checking, return_exceptions=True)
+        for room in self._rooms.values():
+            room.close()
+        await self._announcements.close()
+
+    def _take_announcement(self, channel: str, text: str) -> None:
+        room = self._rooms.get(channel)
+        if room is None:
+            return
+        try:
+            _, event_id = read_envelope(text)
+        except InvalidMessageError as error:
+            log.warning("announcement_ignored", channel=channel, error=str(error))
+            return
+        if not room.take(CommittedEvent(event_id, text)):
+            self._repair(room)
+
+    def _repair(self, room: Room) -> None:
+        if room.repair is None:
+            room.repair = asyncio.create_task(self._read_missing(room))
+
+    async def _read_missing(self, room: Room) -> None:
+        try:
+            while room.lacks_known_events:
+                events = await self.read_after(room.execution_id, room.cursor)
+                if not events:
+                    room.skip_to_newest_known()
+                for event in events:
+                    room.take(event)
+        except DatabaseError as error:
+            log.warning("repair_failed", execution_id=room.execution_id, error=str(error))
+        finally:
+            room.repair = None
+
+    async def _check_regularly(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._check_now.wait()
+            except TimeoutError:
+                pass
+            reconnected = self._check_now.is_set()
+            self._check_now.clear()
+            if self._rooms:
+                try:
+                    await self._check_heads(at_once=reconnected)
+                    self._heads_are_known = True
+                except Exception:  # one failed check must not be the last
+                    self._heads_are_known = False
+                    log.exception("heads_unknown")
+
+    async def _check_heads(self, *, at_once: bool) -> None:
+        heads = await _read_heads([room.execution_id for room in self._rooms.values()])
+        at_once = at_once or not self._announcements.connected
+        for room in list(self._rooms.values()):
+            head = heads.get(room.execution_id)
+            if head is not None and room.is_behind(head, at_once=at_once):
+                self._repair(room)
+
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def hub() -> Hub:
+    """The hub of the running event loop, made at its first use."""
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = Hub(
+            StreamSource(reading_client()),
+            EventLogSource(),
+            lambda on_text, on_connected: Announcements(listening_client(), on_text, on_connected),
+            lambda execution_id: publisher().fill(execution_id),
+        )
+    return _hubs[loop]

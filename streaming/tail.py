@@ -1,0 +1,42 @@
+"""Deciding what to do with an event that is offered to a reader. Pure.
+
+A reader has applied everything up to its cursor. Events are offered to it from several
+sources, some of them twice, late, or not at all: the tail says which to send.
+"""
+
+from enum import Enum, auto
+
+from executions.identifiers import EventId
+
+
+class Verdict(Enum):
+    """What to do with an offered event."""
+
+    SEND = auto()
+    ALREADY_SENT = auto()
+    SOMETHING_IS_MISSING = auto()
+
+
+class Tail:
+    """What one reader was sent, as a cursor: None before the very first event."""
+
+    def __init__(self, cursor: EventId | None) -> None:
+        self.cursor = cursor
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last event sent; -1 before the first."""
+        return -1 if self.cursor is None else self.cursor.sequence
+
+    def offer(self, event_id: EventId) -> Verdict:
+        """Decide on an event; SEND advances the cursor, so the caller must send it."""
+        if event_id.sequence <= self.sequence:
+            return Verdict.ALREADY_SENT
+        if event_id.sequence > self.sequence + 1:
+            return Verdict.SOMETHING_IS_MISSING
+        self.cursor = event_id
+        return Verdict.SEND
+
+    def lacks(self, event_id: EventId | None) -> bool:
+        """Whether this event is still to be sent."""
+        return event_id is not None and event_id.sequence > self.sequence

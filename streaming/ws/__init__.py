@@ -1,0 +1,1 @@
+"""Channels, each module beside the AsyncAPI document that describes it."""

