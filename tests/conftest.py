@@ -9,6 +9,8 @@ from streaming.activity_update_publisher import publisher
 from tests import settings
 from tests.servers.postgresql import postgresql_running
 from tests.servers.valkey import ValkeyServer, valkey_running
+from tests.servers.web import WebServer, web_running
+from tests.viewers import Viewers, viewers_running
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,3 +40,25 @@ def valkey(session_valkey: ValkeyServer) -> Iterator[ValkeyServer]:
     session_valkey.client.flushall()
     yield session_valkey
     publisher().wait_until_filled(10)
+
+
+@pytest.fixture
+def viewers() -> Iterator[Viewers]:
+    """Opens WebSocket clients, and closes those that are left."""
+    with viewers_running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def open_web(django_db_setup: None, session_valkey: ValkeyServer) -> Iterator[WebServer]:
+    """A web server where anyone may read, with a heartbeat every half second."""
+    environment = {"NEXUS_OPEN_READING": "1", "NEXUS_HEARTBEAT_SECONDS": "0.5"}
+    with web_running(settings.SESSION_DIR / "open-web.log", environment) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded_web(django_db_setup: None, session_valkey: ValkeyServer) -> Iterator[WebServer]:
+    """A web server where reading needs a login and the permission."""
+    with web_running(settings.SESSION_DIR / "guarded-web.log", {}) as server:
+        yield server
