@@ -174,12 +174,13 @@ def test_silence_is_filled_with_heartbeats_that_name_the_cursor(
     assert viewer.messages[-1]["event_id"] == viewer.messages[-2]["event_id"]
 
 
-@pytest.mark.parametrize("replay", ["", "-1", "1", "0-", "x", "1-2-3", "0&replay=0", "01-1", "١-1"])
+@pytest.mark.parametrize(
+    "replay", ["", "-1", "1", "0-", "x", "1-2-3", "0&replay=0", "01-1", "%D9%A1-1"]
+)
 def test_malformed_replay_is_closed_with_what_is_accepted(
     open_web: WebServer, valkey: ValkeyServer, viewers: Viewers, replay: str
 ) -> None:
-    address = open_web.stream(started_execution(), replay.replace("١", "%D9%A1"))
-    viewer = viewers.open(address)
+    viewer = viewers.open(open_web.stream(started_execution(), replay))
     assert viewer.wait_for_close() == 4400
     assert viewer.close_reason == "replay must be 0 or one event_id (<milliseconds>-<sequence>)"
     assert viewer.messages == []
@@ -307,11 +308,7 @@ def test_what_a_writer_committed_but_did_not_publish_reaches_viewers_and_the_str
         finish(execution_id)
     assert viewer.wait_for_close() == 1000
     assert viewer.event_ids == logged_ids(execution_id)
-    wait_until(
-        lambda: (
-            [name for name, _ in valkey.client.xrange(stream_key(execution_id))] == viewer.event_ids
-        )
-    )
+    wait_until(lambda: valkey.stream_ids(stream_key(execution_id)) == viewer.event_ids)
 
 
 def test_valkey_killed_and_empty_again_under_viewers_loses_and_repeats_nothing(

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 from redis.backoff import ConstantBackoff
@@ -33,6 +34,11 @@ class ValkeyServer:
                 stdout=log, stderr=log,
             )  # fmt: skip
         self.client.ping()
+
+    def stream_ids(self, key: str) -> list[str]:
+        """The ids of a stream's entries."""
+        entries: Any = self.client.xrange(key)
+        return [entry_id for entry_id, _ in entries]
 
     def kill(self) -> None:
         """End it at once, with everything it holds."""

@@ -28,7 +28,7 @@ class WebServer:
         return f"{self.ws}/api/v1/ws/executions/{execution_id}{query}"
 
 
-def test_environment(**more: str) -> dict[str, str]:
+def session_environment(**more: str) -> dict[str, str]:
     """An environment in which a process uses the test database and the session's Valkey."""
     return {
         **os.environ,
@@ -47,7 +47,7 @@ def web_running(log: Path, environment: Mapping[str, str]) -> Iterator[WebServer
         process = subprocess.Popen(
             [sys.executable, "-m", "nexus_project.daphne_server",
              "-b", "127.0.0.1", "-p", str(port), "nexus_project.asgi:application"],
-            env=test_environment(**environment), stdout=output, stderr=output,
+            env=session_environment(**environment), stdout=output, stderr=output,
         )  # fmt: skip
     server = WebServer(port, process)
     try:

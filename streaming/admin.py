@@ -1,0 +1,31 @@
+"""Adds to the admin's page of an execution how far its stream has come."""
+
+from typing import ClassVar
+
+from django.contrib import admin
+
+from executions.admin import ExecutionAdmin
+from executions.models import Execution
+from streaming.stream import StreamWriter
+from streaming.valkey import UNREACHABLE, writing_client
+
+admin.site.unregister(Execution)
+
+
+@admin.register(Execution)
+class StreamedExecutionAdmin(ExecutionAdmin):
+    fields: ClassVar[tuple[str, ...]] = (*ExecutionAdmin.fields, "stream_top")
+
+    @admin.display(description="stream's top")
+    def stream_top(self, execution: Execution) -> str:
+        """The newest event in Valkey, compared with the head."""
+        try:
+            (top,) = StreamWriter(writing_client()).tops([execution.execution_id])
+        except UNREACHABLE as error:
+            return f"unknown: Valkey cannot be reached ({error})"
+        if top is None:
+            return "no stream: it is filled when somebody views the execution"
+        if top == execution.head:
+            return f"{top}: equal to the head"
+        missing = execution.head.sequence - top.sequence
+        return f"{top}: {missing} events behind the head, to be filled in"
