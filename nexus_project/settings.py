@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from environs import Env
+from environs import Env, validate
 
 from nexus_project.embedded import addresses
 
@@ -17,7 +17,7 @@ env = Env()
 
 NEXUS_DATA_DIR: Path = Path(env.str("NEXUS_DATA_DIR", "var")).absolute()
 NEXUS_HOST: str = env.str("NEXUS_HOST", "127.0.0.1")
-NEXUS_PORT: int = env.int("NEXUS_PORT", 8000)
+NEXUS_PORT: int = env.int("NEXUS_PORT", 8000, validate=validate.Range(min=1, max=65535))
 
 _embedded = addresses.recorded(NEXUS_DATA_DIR)
 VALKEY_URL: str = env.str("VALKEY_URL", _embedded.valkey_url or "redis://127.0.0.1:6379/0")
@@ -25,7 +25,9 @@ TEMPORAL_ADDRESS: str = env.str("TEMPORAL_ADDRESS", _embedded.temporal_address o
 TEMPORAL_NAMESPACE: str = env.str("TEMPORAL_NAMESPACE", "default")
 NEXUS_TASK_QUEUE: str = env.str("NEXUS_TASK_QUEUE", "nexus-examples")
 
-NEXUS_HEARTBEAT_SECONDS: float = env.float("NEXUS_HEARTBEAT_SECONDS", 30.0)
+NEXUS_HEARTBEAT_SECONDS: float = env.float(
+    "NEXUS_HEARTBEAT_SECONDS", 30.0, validate=validate.Range(min=0, min_inclusive=False)
+)
 NEXUS_OPEN_READING: bool = env.bool("NEXUS_OPEN_READING", False)
 
 # Django

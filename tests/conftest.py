@@ -9,7 +9,7 @@ from streaming.activity_update_publisher import publisher
 from tests import settings
 from tests.servers.postgresql import postgresql_running
 from tests.servers.valkey import ValkeyServer, valkey_running
-from tests.servers.web import WebServer, web_running
+from tests.servers.web import WebServer, session_environment, web_running
 from tests.viewers import Viewers, viewers_running
 
 
@@ -52,7 +52,7 @@ def viewers() -> Iterator[Viewers]:
 @pytest.fixture(scope="session")
 def open_web(django_db_setup: None, session_valkey: ValkeyServer) -> Iterator[WebServer]:
     """A web server where anyone may read, with a heartbeat every half second."""
-    environment = {"NEXUS_OPEN_READING": "1", "NEXUS_HEARTBEAT_SECONDS": "0.5"}
+    environment = session_environment(NEXUS_OPEN_READING="1", NEXUS_HEARTBEAT_SECONDS="0.5")
     with web_running(settings.SESSION_DIR / "open-web.log", environment) as server:
         yield server
 
@@ -60,5 +60,5 @@ def open_web(django_db_setup: None, session_valkey: ValkeyServer) -> Iterator[We
 @pytest.fixture(scope="session")
 def guarded_web(django_db_setup: None, session_valkey: ValkeyServer) -> Iterator[WebServer]:
     """A web server where reading needs a login and the permission."""
-    with web_running(settings.SESSION_DIR / "guarded-web.log", {}) as server:
+    with web_running(settings.SESSION_DIR / "guarded-web.log", session_environment()) as server:
         yield server

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import settings
-
 
 class WebServer:
     """A running Daphne and its addresses."""
@@ -30,6 +28,8 @@ class WebServer:
 
 def session_environment(**more: str) -> dict[str, str]:
     """An environment in which a process uses the test database and the session's Valkey."""
+    from tests import settings
+
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "nexus_project.settings",
@@ -40,14 +40,14 @@ def session_environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def web_running(log: Path, environment: Mapping[str, str]) -> Iterator[WebServer]:
-    """Run a server on a free port until the block ends; ready when it answers."""
+    """Run a server on a free port, in this environment, until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "nexus_project.daphne_server",
              "-b", "127.0.0.1", "-p", str(port), "nexus_project.asgi:application"],
-            env=session_environment(**environment), stdout=output, stderr=output,
+            env=dict(environment), stdout=output, stderr=output,
         )  # fmt: skip
     server = WebServer(port, process)
     try:
