@@ -103,6 +103,8 @@ class Announcements:
                 if self.connected:
                     pause_seconds = FIRST_PAUSE_SECONDS
                 log.warning("announcements_lost", error=str(error), channels=len(self._channels))
+            except Exception:  # whatever it was, hearing again is tried
+                log.exception("announcements_lost", channels=len(self._channels))
             finally:
                 self._pubsub = None
                 self._unconfirmed.clear()

@@ -39,14 +39,18 @@ def session_environment(**more: str) -> dict[str, str]:
 
 
 @contextmanager
-def web_running(log: Path, environment: Mapping[str, str]) -> Iterator[WebServer]:
+def web_running(
+    log: Path,
+    environment: Mapping[str, str],
+    application: str = "nexus_project.asgi:application",
+) -> Iterator[WebServer]:
     """Run a server on a free port, in this environment, until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "nexus_project.daphne_server",
-             "-b", "127.0.0.1", "-p", str(port), "nexus_project.asgi:application"],
+             "-b", "127.0.0.1", "-p", str(port), application],
             env=dict(environment), stdout=output, stderr=output,
         )  # fmt: skip
     server = WebServer(port, process)
