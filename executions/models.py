@@ -60,6 +60,9 @@ class RecordedModel(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         raise UnrecordedWriteError(f"{type(self).__name__}.save()")
 
+    def save_base(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnrecordedWriteError(f"{type(self).__name__}.save_base()")
+
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise UnrecordedWriteError(f"{type(self).__name__}.delete()")
 

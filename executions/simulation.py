@@ -4,8 +4,9 @@ An execution's life depends on the seed and its index alone, so the same seed te
 same lives however many executions there are beside them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Final
 from uuid import UUID, uuid5
@@ -33,6 +34,11 @@ _FAILURES: Final = (
     {"type": "TimeoutError", "message": "no answer within 30 s"},
     {"type": "ValueError", "message": "the record has no amount"},
 )
+_ENDS: Final = {
+    ExecutionStatus.COMPLETED: 7,
+    ExecutionStatus.FAILED: 2,
+    ExecutionStatus.CANCELLED: 1,
+}
 _NEAREST_DEPENDENCIES: Final = 8
 _MOST_RETRIES: Final = 2
 _MOST_PROGRESS_REPORTS: Final = 3
@@ -102,58 +108,45 @@ def steps(
     """
     if execution_id is not None and executions != 1:
         raise ValueError("an execution_id names one execution: executions must be 1")
-    turns = Random(f"{seed}/turns")
-    ids = iter([execution_id]) if execution_id is not None else execution_ids(seed, executions)
+    ids = execution_ids(seed, executions) if execution_id is None else iter([execution_id])
     waiting = (
-        _life(Random(f"{seed}/{index}"), f"simulated-{seed}-{index}", name, activities)
+        _life(Random(f"{seed}/{index}"), name, f"simulated-{seed}-{index}", activities)
         for index, name in enumerate(ids)
     )
-    under_way = [life for life, _ in zip(waiting, range(OPEN_EXECUTIONS), strict=False)]
+    turns = Random(f"{seed}/turns")
+    under_way = list(islice(waiting, OPEN_EXECUTIONS))
     while under_way:
         turn = turns.randrange(len(under_way))
         step = next(under_way[turn], None)
         if step is not None:
             yield step
             continue
-        follower = next(waiting, None)
-        last = under_way.pop()
-        if follower is not None:
-            under_way.append(last)
-            under_way[turn] = follower
-        elif turn < len(under_way):
-            under_way[turn] = last
+        under_way[turn] = under_way[-1]
+        under_way.pop()
+        under_way += islice(waiting, 1)
 
 
-def _life(random: Random, workflow_id: str, execution_id: str, activities: int) -> Iterator[Step]:
+def _life(random: Random, execution_id: str, workflow_id: str, activities: int) -> Iterator[Step]:
     planned = _planned_activities(random, activities)
-    yield Creation(
-        PlannedExecution(execution_id, workflow_id, random.choice(_WORKFLOW_TYPES), planned)
-    )
+    workflow_type = random.choice(_WORKFLOW_TYPES)
+    yield Creation(PlannedExecution(execution_id, workflow_id, workflow_type, planned))
     yield Change(execution_id, status=ExecutionStatus.RUNNING)
     graph = _Graph(random, planned)
-    end = random.choices(_ENDS, _WEIGHTS)[0]
-    cancelled_after: int | None = None
+    end = random.choices(list(_ENDS), list(_ENDS.values()))[0]
     if end is ExecutionStatus.FAILED:
         graph.let_one_fail()
-    elif end is ExecutionStatus.CANCELLED:
-        cancelled_after = random.randint(0, 4 * activities)
-    for count, state in enumerate(graph.movements()):
-        if count == cancelled_after:
-            yield Change(
-                execution_id, (*graph.abandoned(state.activity_id),), ExecutionStatus.CANCELLED
-            )
-            return
-        yield Change(execution_id, (state,))
-    failed = graph.failure
-    yield Change(
-        execution_id,
-        status=ExecutionStatus.COMPLETED if failed is None else ExecutionStatus.FAILED,
-        error_details=failed,
+    cancelled_after = (
+        random.randint(0, 4 * activities) if end is ExecutionStatus.CANCELLED else None
     )
-
-
-_ENDS: Final = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
-_WEIGHTS: Final = (7, 2, 1)
+    moves = 0
+    while graph.can_move:
+        if moves == cancelled_after:
+            yield Change(execution_id, graph.abandoned(), ExecutionStatus.CANCELLED)
+            return
+        yield Change(execution_id, (graph.move(),))
+        moves += 1
+    status = ExecutionStatus.COMPLETED if graph.failure is None else ExecutionStatus.FAILED
+    yield Change(execution_id, status=status, error_details=graph.failure)
 
 
 def _planned_activities(random: Random, count: int) -> tuple[PlannedActivity, ...]:
@@ -162,6 +155,120 @@ def _planned_activities(random: Random, count: int) -> tuple[PlannedActivity, ..
         name = random.choice(_ACTIVITY_NAMES)
         near = planned[-_NEAREST_DEPENDENCIES:]
         needed = random.sample(near, min(len(near), random.choice((0, 1, 1, 1, 2, 3))))
-        depends_on = tuple(sorted(activity.activity_id for activity in needed))
+        depends_on = tuple(activity.activity_id for activity in needed)
         planned.append(PlannedActivity(f"{name}-{position + 1}", name, depends_on))
     return tuple(planned)
+
+
+@dataclass(slots=True)
+class _Activity:
+    """One activity on its way, and what it is going to meet."""
+
+    activity_id: str
+    failing_attempts: int
+    progress_reports: int
+    end: ActivityStatus = ActivityStatus.COMPLETED
+    status: ActivityStatus = ActivityStatus.PENDING
+    attempt: int = 1
+    reported: int = 0
+
+    def move(self, random: Random) -> ActivityState:
+        """Go one step on."""
+        error_details = None
+        if self.status is ActivityStatus.PENDING:
+            skipped = self.end is ActivityStatus.SKIPPED
+            self.status = ActivityStatus.SKIPPED if skipped else ActivityStatus.RUNNING
+        elif self.status is ActivityStatus.RETRYING:
+            self.status = ActivityStatus.RUNNING
+            self.attempt += 1
+            self.reported = 0
+        elif self.reported < self.progress_reports:
+            self.reported += 1
+        elif self.attempt <= self.failing_attempts:
+            self.status = ActivityStatus.RETRYING
+            error_details = random.choice(_FAILURES)
+        else:
+            self.status = self.end
+            if self.end is ActivityStatus.FAILED:
+                error_details = random.choice(_FAILURES)
+        return self.state(error_details)
+
+    def abandon(self) -> ActivityState:
+        """End it because its execution is cancelled."""
+        begun = self.status is not ActivityStatus.PENDING
+        self.status = ActivityStatus.CANCELLED if begun else ActivityStatus.SKIPPED
+        return self.state()
+
+    def state(self, error_details: JsonObject | None = None) -> ActivityState:
+        completed = self.status is ActivityStatus.COMPLETED and self.progress_reports
+        told = completed or self.reported
+        progress = round(self.reported / (self.progress_reports + 1), 2) if told else None
+        return ActivityState(
+            self.activity_id,
+            self.status,
+            self.attempt,
+            1.0 if completed else progress,
+            error_details,
+        )
+
+
+class _Graph:
+    """The activities of one execution, and which of them can go on."""
+
+    def __init__(self, random: Random, planned: Sequence[PlannedActivity]) -> None:
+        self._random = random
+        self._activities = [
+            _Activity(
+                activity.activity_id,
+                failing_attempts=max(0, random.randint(-6, _MOST_RETRIES)),
+                progress_reports=random.randint(0, _MOST_PROGRESS_REPORTS),
+            )
+            for activity in planned
+        ]
+        by_id = {activity.activity_id: index for index, activity in enumerate(planned)}
+        self._dependents: list[list[int]] = [[] for _ in planned]
+        for index, activity in enumerate(planned):
+            for needed in activity.depends_on:
+                self._dependents[by_id[needed]].append(index)
+        self._unmet = [len(activity.depends_on) for activity in planned]
+        self._movable = [index for index, unmet in enumerate(self._unmet) if unmet == 0]
+        self.failure: JsonObject | None = None
+
+    @property
+    def can_move(self) -> bool:
+        return bool(self._movable)
+
+    def let_one_fail(self) -> None:
+        """Decide that one activity fails for good; what depends on it will be skipped."""
+        if self._activities:
+            self._random.choice(self._activities).end = ActivityStatus.FAILED
+
+    def move(self) -> ActivityState:
+        """Let any activity that can go on do so."""
+        slot = self._random.randrange(len(self._movable))
+        index = self._movable[slot]
+        state = self._activities[index].move(self._random)
+        if state.status.is_final:
+            self._movable[slot] = self._movable[-1]
+            self._movable.pop()
+            self._tell_dependents(index, state)
+        return state
+
+    def abandoned(self) -> tuple[ActivityState, ...]:
+        """End everything that has not ended."""
+        return tuple(
+            activity.abandon() for activity in self._activities if not activity.status.is_final
+        )
+
+    def _tell_dependents(self, index: int, state: ActivityState) -> None:
+        if state.status is ActivityStatus.FAILED:
+            self.failure = state.error_details
+        for dependent in self._dependents[index]:
+            activity = self._activities[dependent]
+            if state.status is ActivityStatus.COMPLETED:
+                self._unmet[dependent] -= 1
+                if self._unmet[dependent] == 0:
+                    self._movable.append(dependent)
+            elif activity.end is not ActivityStatus.SKIPPED:
+                activity.end = ActivityStatus.SKIPPED
+                self._movable.append(dependent)

@@ -69,6 +69,7 @@ INSTALLED_APPS = [
     "channels",
     "django_filters",
     "rest_framework",
+    "servestatic",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "executions",

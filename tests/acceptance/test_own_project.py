@@ -116,6 +116,8 @@ def test_what_the_readme_says_gives_rest_and_a_live_verifiable_stream(
     )
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
         assert b'"status":"running"' in answer.read()
+    with urllib.request.urlopen(f"{web.http}/api/v1/schema", timeout=10) as answer:  # noqa: S310
+        assert answer.status == 200
     viewer = viewers.open(web.stream("order-1042", "0"), cookie)
     viewer.wait_for_messages(2)
     project.run_code(f"{WRITING.split('execution =')[0]}\n{FINISH}")

@@ -1,0 +1,136 @@
+"""Who may read executions over REST, and what everyone else is told."""
+
+from base64 import b64encode
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.test import Client
+from pytest_django import Settings
+
+from executions.access import may_view
+from tests.rest import PASSWORD, a_user, client_of
+from tests.samples import an_execution
+from tests.truth import nobody_listening
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+LIST = "/api/v1/executions"
+DETAIL = "/api/v1/executions/known"
+WHOLE = "/api/v1/executions/known?include=activities,workflow_definition"
+UNKNOWN = "/api/v1/executions/unknown"
+MALFORMED = "/api/v1/executions/-"
+BAD_FILTER = "/api/v1/executions?status=x"
+DESCRIPTIONS = ["/api/v1/schema", "/api/v1/docs"]
+
+
+@pytest.fixture(autouse=True)
+def known_execution() -> Iterator[None]:
+    with nobody_listening():
+        an_execution("fetch", execution_id="known", workflow_id="secret")
+        yield
+
+
+def user_called(name: str) -> User | None:
+    if name == "anonymous":
+        return None
+    return a_user(name, may_view=name == "permitted", is_staff=name == "staff")
+
+
+@pytest.mark.parametrize(
+    ("who", "expected"),
+    [
+        ("anonymous", dict.fromkeys((LIST, DETAIL, WHOLE, UNKNOWN, MALFORMED, BAD_FILTER), 401)),
+        ("stranger", dict.fromkeys((LIST, DETAIL, WHOLE, UNKNOWN, MALFORMED, BAD_FILTER), 404)),
+        ("staff", dict.fromkeys((LIST, DETAIL, WHOLE, UNKNOWN, MALFORMED, BAD_FILTER), 404)),
+        (
+            "permitted",
+            {LIST: 200, DETAIL: 200, WHOLE: 200, UNKNOWN: 404, MALFORMED: 400, BAD_FILTER: 400},
+        ),
+    ],
+)
+def test_reading_needs_a_login_and_the_permission(who: str, expected: dict[str, int]) -> None:
+    client = client_of(user_called(who))
+    for address, status in expected.items():
+        response = client.get(address)
+        assert (address, response.status_code) == (address, status)
+        assert response["Content-Type"] == "application/json"
+        assert response["Cache-Control"] == "no-store"
+        assert (b"secret" in response.content) == (status == 200)
+        assert ("Nexus-Event-Id" in response) == (status == 200 and address != LIST)
+        assert ("WWW-Authenticate" in response) == (status == 401)
+        if status != 200:
+            assert response.json()["detail"]
+
+
+@pytest.mark.parametrize("who", ["anonymous", "stranger", "permitted"])
+def test_everyone_may_read_where_reading_is_open(who: str, settings: Settings) -> None:
+    settings.NEXUS_OPEN_READING = True
+    client = client_of(user_called(who))
+    expected = {LIST: 200, DETAIL: 200, WHOLE: 200, UNKNOWN: 404, MALFORMED: 400, BAD_FILTER: 400}
+    assert {address: client.get(address).status_code for address in expected} == expected
+
+
+@pytest.mark.parametrize("address", DESCRIPTIONS)
+@pytest.mark.parametrize("who", ["anonymous", "stranger", "permitted"])
+def test_the_descriptions_are_open_to_everyone(who: str, address: str) -> None:
+    assert client_of(user_called(who)).get(address).status_code == 200
+
+
+def test_without_the_permission_known_and_unknown_executions_answer_alike() -> None:
+    client = client_of(a_user("stranger"))
+    known, unknown = client.get(DETAIL), client.get(UNKNOWN)
+    assert known.content.replace(b"known", b"unknown") == unknown.content
+    assert known.headers.keys() == unknown.headers.keys()
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"}
+
+
+def test_basic_authentication_lets_in_with_the_right_password() -> None:
+    a_user("permitted", may_view=True)
+    a_user("stranger")
+    client = Client()
+    assert client.get(DETAIL, headers=basic("permitted", PASSWORD)).status_code == 200
+    assert client.get(DETAIL, headers=basic("stranger", PASSWORD)).status_code == 404
+    refused = client.get(DETAIL, headers=basic("permitted", "wrong"))
+    assert refused.status_code == 401
+    assert refused["WWW-Authenticate"].startswith("Basic ")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Basic",
+        "Basic ???",
+        "Basic a b",
+        basic("a\0b", "c")["Authorization"],
+        basic("permitted", "c\0")["Authorization"],
+        basic("ä" * 500, "c")["Authorization"],
+    ],
+)
+def test_malformed_credentials_are_401_in_json(authorization: str) -> None:
+    client = Client(raise_request_exception=False)
+    response = client.get(DETAIL, headers={"Authorization": authorization})
+    assert response.status_code == 401
+    assert response.json()["detail"]
+
+
+def test_may_view_is_for_active_users_with_the_permission(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    permitted = a_user("permitted", may_view=True)
+    assert may_view(permitted)
+    assert may_view(permitted, "known")
+    assert not may_view(a_user("stranger"), "known")
+    assert not may_view(AnonymousUser())
+    permitted.is_active = False
+    assert not may_view(permitted, "known")
+    inactive_superuser = User(username="root", is_superuser=True, is_active=False)
+    assert not may_view(inactive_superuser)
+    monkeypatch.setattr(User, "has_perm", lambda *args: True)
+    assert not may_view(permitted), "whatever a backend says of one who is not active"
+    del settings.NEXUS_OPEN_READING
+    assert may_view(User(username="root", is_superuser=True))
+    assert not may_view(AnonymousUser(), "known")
