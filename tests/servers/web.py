@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.servers import end_with_parent
+
 
 class WebServer:
     """A running Daphne and its addresses."""
@@ -52,6 +54,7 @@ def web_running(
             [sys.executable, "-m", "nexus_project.daphne_server",
              "-b", "127.0.0.1", "-p", str(port), application],
             env=dict(environment), stdout=output, stderr=output,
+            preexec_fn=end_with_parent,
         )  # fmt: skip
     server = WebServer(port, process)
     try:
