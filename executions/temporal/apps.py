@@ -1,0 +1,8 @@
+"""The Django app of the Temporal mirror."""
+
+from django.apps import AppConfig
+
+
+class TemporalConfig(AppConfig):
+    name = "executions.temporal"
+    label = "temporal"
