@@ -110,7 +110,8 @@ def assert_patches_tell_the_truth(
         return
     assert folded is not None
     after = _assert_is_now(execution_id, folded)
-    assert after.event_id == (told.events[-1].event_id if told.events else head)
+    last = told.events[-1].event_id if told.events else head
+    assert after.event_id == last, f"the head is {after.event_id}, the last event {last}"
     if after.is_final and told.events:
         assert told.messages[-1]["type"] == "final_snapshot", "the log is not closed"
 
@@ -128,11 +129,13 @@ def assert_log_is_whole(execution_id: str) -> list[CommittedEvent]:
     assert_events_follow(execution_id, _BEFORE_THE_FIRST, log)
     messages = [json.loads(event.message) for event in log]
     after = _assert_is_now(execution_id, fold(messages))
-    assert after.event_id == log[-1].event_id
+    last = log[-1].event_id
+    assert after.event_id == last, f"the head is {after.event_id}, the last event {last}"
     closed = messages[-1]["type"] == "final_snapshot"
     assert closed == after.is_final, f"final: {after.is_final}, but log closed: {closed}"
     for event in (log[0], log[-1]):
-        assert find_event_id(execution_id, event.event_id.sequence) == event.event_id
+        found = find_event_id(execution_id, event.event_id.sequence)
+        assert found == event.event_id, f"{event.event_id} is found as {found}"
     return log
 
 
@@ -184,8 +187,8 @@ def assert_events_follow(
     for event_id, text in events:
         message = json.loads(text)
         assert set(message) == _ENVELOPE | {_CONTENT[message["type"]]}, f"fields: {set(message)}"
-        assert message["execution_id"] == execution_id
-        assert message["event_id"] == str(event_id)
+        named = (message["execution_id"], message["event_id"])
+        assert named == (execution_id, str(event_id)), f"{event_id} says that it is {named}"
         moment = _EPOCH + timedelta(milliseconds=event_id.milliseconds)
         told = message["timestamp"]
         assert told.endswith("Z"), f"the timestamp {told} does not say that it is UTC"
@@ -205,7 +208,7 @@ def _fold_onto(document: JsonObject | None, messages: Iterable[JsonObject]) -> J
         if message["type"] == "activity_patch":
             document = _apply_strictly(document, message)
         else:
-            assert message["type"] == "final_snapshot"
+            assert message["type"] == "final_snapshot", f"{name} is {message['type']}"
             assert_same_document(document, message["execution"])
             assert ExecutionStatus(document["status"]).is_final, f"{name} closes an open execution"
             closed = True
@@ -238,8 +241,10 @@ def _assert_is_now(execution_id: str, folded: JsonObject) -> Snapshot:
     assert snapshot is not None, f"there is no execution {execution_id}"
     assert_same_document(folded, snapshot.document)
     assert_same_document(folded, document_of_rows(execution_id))
-    assert read_heads([execution_id]) == {execution_id: snapshot.event_id}
-    assert snapshot.is_final == ExecutionStatus(folded["status"]).is_final
+    heads = read_heads([execution_id])
+    assert heads == {execution_id: snapshot.event_id}, f"the heads are {heads}"
+    status = ExecutionStatus(folded["status"])
+    assert snapshot.is_final == status.is_final, f"{status}, but final: {snapshot.is_final}"
     return snapshot
 
 
