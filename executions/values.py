@@ -81,7 +81,7 @@ def clean_error_details(field: str, value: Mapping[str, Any] | None) -> dict[str
     if len(message) > ERROR_MESSAGE_CHARACTERS:
         message = message[: ERROR_MESSAGE_CHARACTERS - 1] + "…"
     return {
-        "type": None if kind is None else clean_name(f"{field}.type", kind),
+        "type": None if kind in (None, "") else clean_name(f"{field}.type", kind),
         "message": storable_text(message),
     }
 

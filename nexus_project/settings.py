@@ -118,7 +118,8 @@ def _database() -> dict[str, Any]:
         options.setdefault("init_command", "PRAGMA journal_mode=WAL")
     else:
         database["CONN_MAX_AGE"] = 0
-        options.setdefault("pool", True)
+        # Enough for every thread of a process that uses the database at once.
+        options.setdefault("pool", {"min_size": 1, "max_size": 20})
     return database
 
 

@@ -1,0 +1,98 @@
+"""The cost of a change follows what changed, never the size of the execution."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
+
+from executions.recording import Change, NewActivity, changing
+from executions.snapshots import read_snapshot
+from executions.statuses import ActivityStatus, ExecutionStatus
+from tests.samples import an_execution
+from tests.truth import assert_log_is_whole, assert_patches_tell_the_truth, nobody_listening
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+MANY = [f"activity-{number}" for number in range(2_000)]
+
+
+@pytest.fixture(autouse=True)
+def door_alone() -> Iterator[None]:
+    with nobody_listening():
+        yield
+
+
+def begin_the_last(change: Change) -> None:
+    change.activity("activity-1999").status = ActivityStatus.RUNNING
+
+
+def add_one(change: Change) -> None:
+    change.add_activity(NewActivity(activity_id="added", activity_name="added"))
+
+
+def change_the_execution(change: Change) -> None:
+    change.execution.run_id = "run"
+
+
+def change_nothing(change: Change) -> None:
+    change.activity("activity-1999")
+
+
+def close(change: Change) -> None:
+    change.execution.status = ExecutionStatus.COMPLETED
+
+
+OWN_QUERIES: dict[Callable[[Change], None], int] = {
+    # lock the execution; find the activity; write it, the execution and the event
+    begin_the_last: 5,
+    # … the last position instead, and an insert
+    add_one: 5,
+    change_the_execution: 3,
+    change_nothing: 2,
+    # … and read the activities for the final snapshot
+    close: 4,
+}
+
+
+def queries_of(execution_id: str, make: Callable[[Change], None]) -> list[str]:
+    """The statements of one change, without those that open and end its transaction."""
+    with (
+        CaptureQueriesContext(
+            connection,
+        ) as captured,
+        changing(execution_id) as change,
+    ):
+        make(change)
+    told = [query["sql"] for query in captured.captured_queries]
+    return [sql for sql in told if not sql.startswith(("BEGIN", "COMMIT"))]
+
+
+@pytest.mark.parametrize("make", OWN_QUERIES)
+def test_the_number_of_queries_does_not_depend_on_the_number_of_activities(
+    make: Callable[[Change], None],
+) -> None:
+    large, small = an_execution(*MANY), an_execution("activity-1999")
+    assert len(queries_of(small, make)) == OWN_QUERIES[make]
+    assert len(queries_of(large, make)) == OWN_QUERIES[make]
+    assert_log_is_whole(large)
+
+
+@pytest.mark.parametrize("make", [begin_the_last, add_one, change_the_execution])
+def test_no_statement_and_no_event_of_a_change_grows_with_the_execution(
+    make: Callable[[Change], None],
+) -> None:
+    execution_id = an_execution(*MANY)
+    with assert_patches_tell_the_truth(execution_id) as told:
+        statements = queries_of(execution_id, make)
+    assert sum(map(len, statements)) < 5_000
+    assert len(told.events[0].message) < 1_000
+
+
+def test_a_snapshot_is_one_query_whatever_the_number_of_activities(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for execution_id in (an_execution(*MANY), an_execution()):
+        with django_assert_num_queries(1):
+            assert read_snapshot(execution_id) is not None
