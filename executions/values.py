@@ -70,7 +70,10 @@ def clean_moment(field: str, value: datetime | None) -> datetime | None:
 
 
 def clean_error_details(field: str, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """`{"type": str | None, "message": str}` with the message cut to its limit; None stays."""
+    """`{"type": str | None, "message": str}` with the message cut to its limit; None stays.
+
+    A type that says nothing ("") is none.
+    """
     if value is None:
         return None
     if not isinstance(value, Mapping) or set(value) != {"type", "message"}:
