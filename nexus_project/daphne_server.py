@@ -31,6 +31,8 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer  # type: ignore[import-untyped]
 
+from streaming.close_codes import CloseCode
+
 logger = logging.getLogger(__name__)
 
 CLIENT_MESSAGE_BYTES = 64 * 1024
@@ -39,8 +41,6 @@ CLOSE_SECONDS = 20.0
 LEAVE_SECONDS = 3.0
 CANCEL_SECONDS = 5.0
 
-GOING_AWAY = 1001
-TOO_MANY = 4429
 NO_CODE_RECEIVED = 1005
 
 
@@ -121,8 +121,10 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         if self._abort_call is not None:
             self._abort_call.cancel()
         self.gate.stopProducing()
-        super().connectionLost(reason)
-        self.gone.set_result(None)
+        try:
+            super().connectionLost(reason)
+        finally:
+            self.gone.set_result(None)
 
     def dropConnection(self, abort: bool = False) -> None:  # noqa: N802
         super().dropConnection(abort)
@@ -149,7 +151,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         self.sendPreparedMessage(self.factory.prepareMessage(payload, binary))
 
     def serverClose(  # noqa: N802
-        self, code: int = GOING_AWAY, reason: str | None = None
+        self, code: int = CloseCode.GOING_AWAY.code, reason: str | None = None
     ) -> None:
         # sendClose refuses 1001 and 1011, which a server has every right to send.
         self.sendCloseFrame(code=code, reasonUtf8=wire_close_reason(reason))
@@ -160,7 +162,9 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         if self.state != self.STATE_OPEN:
             return
         if self.application_queue.qsize() >= UNREAD_MESSAGES:
-            self.serverClose(TOO_MANY, "too many messages; this server reads none of them")
+            self.serverClose(
+                CloseCode.BAD_REQUEST.code, "too many messages that nothing here reads"
+            )
             return
         super().onMessage(payload, isBinary)
 
@@ -240,7 +244,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         sockets = [each for each in self.connections if isinstance(each, WebSocketProtocol)]
         for socket in sockets:
             if socket.state == socket.STATE_OPEN:
-                socket.serverClose(GOING_AWAY, "the server is stopping")
+                socket.serverClose(CloseCode.GOING_AWAY.code, "the server is stopping")
         applications = [
             details["application_instance"]
             for details in self.connections.values()

@@ -41,7 +41,7 @@ def _own_secret_key(data_dir: Path) -> str:
     """This installation's own key, made at the first start and kept for this user alone."""
     path = data_dir / "secret-key"
     if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -119,7 +119,7 @@ def _database() -> dict[str, Any]:
     else:
         database["CONN_MAX_AGE"] = 0
         # Enough for every thread of a process that uses the database at once.
-        options.setdefault("pool", {"min_size": 1, "max_size": 20})
+        options.setdefault("pool", {"min_size": 1, "max_size": 20, "timeout": 10})
     return database
 
 

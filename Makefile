@@ -1,0 +1,98 @@
+# What a developer types. `make` alone lists it.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(BIN)/python
+PYTEST_ARGS ?=
+LOCK_ARGS ?=
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --python-version 3.11 --extra embedded --extra viewer $(LOCK_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format lock clean environment dev-environment
+
+help: ## list these commands
+	@echo "Nexus. Commands:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+run: environment ## start everything on this machine; Ctrl-C stops it (NEXUS_PORT, NEXUS_DATA_DIR)
+	@exec $(PYTHON) manage.py up --until-parent-exits $$PPID
+
+test: lint ## check everything that must hold, on SQLite and on PostgreSQL (PYTEST_ARGS="-k name")
+	@$(BIN)/coverage erase
+	@echo "pytest on SQLite"
+	@NEXUS_TEST_DATABASE=sqlite $(BIN)/pytest --cov --cov-report= $(PYTEST_ARGS)
+	@echo "pytest on PostgreSQL: the tests marked database, then the coverage of both"
+	@NEXUS_TEST_DATABASE=postgresql $(BIN)/pytest -m database \
+		--cov --cov-append --cov-report=term-missing:skip-covered $(PYTEST_ARGS) \
+		|| $(if $(PYTEST_ARGS),[ $$? -eq 5 ],false)
+
+lint: dev-environment ## check format, style, types and who may import whom
+	@echo "ruff format, ruff check, mypy, lint-imports"
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: dev-environment ## format the code and mend what can be mended by itself
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: dev-environment ## make the dependency locks anew from pyproject.toml (LOCK_ARGS=--upgrade)
+	@$(COMPILE) pyproject.toml -o requirements.lock
+	@$(COMPILE) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## remove the environment and what tools left; data in var/ stay
+	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache \
+		.pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment holds a copy of each lock that was installed into it.
+
+environment: $(PYTHON)
+	$(call install,requirements.lock,requirements.lock)
+
+dev-environment: $(PYTHON)
+	$(call install,requirements-dev.lock,requirements.lock requirements-dev.lock)
+
+# $(1) is installed; it covers the locks $(2). Without ensurepip the environment has no pip of
+# its own, and the one that Python came with installs into it.
+define install
+	@cmp -s $(1) $(VENV)/$(1) && cmp -s requirements.lock $(VENV)/requirements.lock && exit 0; \
+	set -e; began=$$(date +%s); \
+	echo "Installing $$(grep -c '==' $(1)) packages into $(VENV); the first time this takes a minute"; \
+	pip="$(PYTHON) -m pip"; \
+	$$pip --version >/dev/null 2>&1 || pip="$$(cat $(VENV)/made-by) -m pip --python $(PYTHON)"; \
+	$$pip install -qq --disable-pip-version-check --no-input --require-hashes -r $(1); \
+	cp $(2) $(VENV)/; \
+	echo "Installed in $$(($$(date +%s) - began)) s"
+endef
+
+$(PYTHON):
+	@set -e; \
+	for python in python3.11 python3 none; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break || :; \
+	done; \
+	if [ $$python = none ]; then \
+		echo "Nexus needs Python 3.11 or newer, as python3.11 or python3 on the PATH." >&2; \
+		echo "Found: $$(python3 --version 2>&1 || :)" >&2; \
+		exit 1; \
+	fi; \
+	python=$$("$$python" -c 'import sys; print(sys.executable)'); \
+	package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	echo "Creating $(VENV) with $$("$$python" --version)"; \
+	if "$$python" -c 'import ensurepip' 2>/dev/null; then \
+		"$$python" -m venv --clear $(VENV); \
+	elif "$$python" -m pip --python "$$python" --version >/dev/null 2>&1; then \
+		"$$python" -m venv --clear --without-pip $(VENV); \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing $$package, which brings pip into environments"; \
+		apt-get install --yes -qq "$$package" >/dev/null || \
+			{ apt-get update -qq && apt-get install --yes -qq "$$package" >/dev/null; }; \
+		"$$python" -m venv --clear $(VENV); \
+	else \
+		echo "This Python can make no environment with pip: it has neither ensurepip nor pip" >&2; \
+		echo "22.3 or newer. On Debian and Ubuntu: sudo apt-get install $$package" >&2; \
+		exit 1; \
+	fi; \
+	echo "$$python" > $(VENV)/made-by
