@@ -7,7 +7,6 @@ name that it has made to point here. Programs that are no browsers send no Origi
 from collections.abc import Sequence
 from typing import Any
 
-from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
@@ -46,5 +45,9 @@ class OriginCheck:
             settings.ALLOWED_HOSTS,
             settings.CSRF_TRUSTED_ORIGINS,
         )
-        application = self._application if allowed else WebsocketDenier()
-        await application(scope, receive, send)
+        if allowed:
+            await self._application(scope, receive, send)
+        else:
+            # Not channels' WebsocketDenier: it subscribes to the channel layer to say no.
+            await receive()
+            await send({"type": "websocket.close"})

@@ -13,12 +13,14 @@ from functools import cache
 from itertools import islice
 from typing import Any, Final
 
+import redis
 import structlog
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseError
+from django.db import connection
 
 from executions.event_log import heads_changed_since
 from executions.events import CommittedEvent
-from streaming.stream import StreamWriter
+from streaming.stream import EVENTS_PER_FILL, StreamWriter
 from streaming.valkey import UNREACHABLE, writing_client
 
 SWEEP_HOURS: Final = 24
@@ -51,16 +53,21 @@ class ActivityUpdatePublisher:
         """Append events that have been committed; never raises because of Valkey or the database.
 
         While Valkey is known to be away this returns at once. Otherwise it waits at most
-        the writing client's time limits.
+        the writing client's time limits, and fills at most EVENTS_PER_FILL missing events.
         """
         if self._valkey_is_away:
             self._take_into_backlog(execution_id)
             return
         try:
-            if self._writer.append(execution_id, events).stopped_at_gap:
-                self._writer.fill(execution_id)
+            last, stopped_at_gap = self._writer.append(execution_id, events)
+            if stopped_at_gap:
+                if events[0].event_id.sequence - last <= EVENTS_PER_FILL:
+                    self._writer.fill(execution_id)
+                else:
+                    self._take_into_backlog(execution_id)
         except UNREACHABLE as error:
-            self._valkey_is_away = True
+            # A refusal comes at once, and perhaps concerns this stream alone.
+            self._valkey_is_away = not isinstance(error, redis.ResponseError)
             log.warning(
                 "publish_failed",
                 execution_id=execution_id,
@@ -126,10 +133,17 @@ class ActivityUpdatePublisher:
     def _work_off_once(self) -> None:
         if self._sweep_wanted:
             self._sweep()
-        while self._backlog:
-            with self._lock:
-                execution_id = next(iter(self._backlog))
-            self._fill_one(execution_id)
+        refusal: redis.ResponseError | None = None
+        with self._lock:
+            waiting = list(self._backlog)
+        for execution_id in waiting:
+            try:
+                self._fill_one(execution_id)
+            except redis.ResponseError as error:
+                # Perhaps this stream's own fault: the others are not to wait for it.
+                refusal = error
+        if refusal is not None:
+            raise refusal
 
     def _fill_one(self, execution_id: str) -> None:
         # Out of the backlog first: what is committed from here on is either seen by this

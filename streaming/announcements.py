@@ -17,6 +17,7 @@ from streaming.valkey import UNREACHABLE
 PING_SECONDS: Final = 5.0
 """After so much silence the connection is probed; after as much again it is given up."""
 
+CONNECTING_SECONDS: Final = 2.0
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 2.0
 
@@ -43,6 +44,7 @@ class Announcements:
         self._on_text = on_text
         self._on_connected = on_connected
         self._pubsub: Any = None
+        self._pause_seconds = FIRST_PAUSE_SECONDS
         self._channels: set[str] = set()
         self._unconfirmed: Counter[str] = Counter()
         self._confirmed: dict[str, asyncio.Event] = {}
@@ -67,6 +69,7 @@ class Announcements:
         self._unconfirmed[channel] += 1
         try:
             async with asyncio.timeout(deadline_seconds):
+                _check_connection(pubsub)
                 await pubsub.subscribe(channel)
                 await confirmed.wait()
         except (TimeoutError, *UNREACHABLE) as error:
@@ -80,6 +83,7 @@ class Announcements:
         self._channels.discard(channel)
         if self._pubsub is not None:
             try:
+                _check_connection(self._pubsub)
                 await self._pubsub.unsubscribe(channel)
             except UNREACHABLE as error:
                 log.warning("unfollow_failed", channel=channel, error=str(error))
@@ -91,54 +95,60 @@ class Announcements:
         await self._client.aclose()
 
     async def _listen(self) -> None:
-        pause_seconds = FIRST_PAUSE_SECONDS
         while True:
             try:
                 async with self._client.pubsub() as pubsub:
-                    asked = set(self._channels)
-                    # Answers come in the order asked: our own channel's says all are followed.
-                    await pubsub.subscribe(*asked, _OWN_CHANNEL)
-                    await self._hear(pubsub, asked)
+                    await self._hear(pubsub)
             except UNREACHABLE as error:
-                if self.connected:
-                    pause_seconds = FIRST_PAUSE_SECONDS
                 log.warning("announcements_lost", error=str(error), channels=len(self._channels))
             except Exception:  # whatever it was, hearing again is tried
                 log.exception("announcements_lost", channels=len(self._channels))
-            finally:
-                self._pubsub = None
-                self._unconfirmed.clear()
-                for confirmed in self._confirmed.values():
-                    confirmed.set()
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(self._pause_seconds)
+            self._pause_seconds = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
 
-    async def _hear(self, pubsub: Any, asked: set[str]) -> None:
-        probed = False
-        while True:
-            message = await pubsub.get_message(timeout=PING_SECONDS)
-            if message is None:
-                if probed:
-                    raise redis.ConnectionError(f"no answer for {PING_SECONDS} seconds")
+    async def _hear(self, pubsub: Any) -> None:
+        asked = set(self._channels)
+        try:
+            async with asyncio.timeout(CONNECTING_SECONDS):
+                # Answers come in the order asked: our own channel's says all are followed.
+                await pubsub.subscribe(*asked, _OWN_CHANNEL)
+            while True:
+                message = await self._next_message(pubsub)
+                if message["type"] == "message":
+                    self._on_text(message["channel"], message["data"])
+                elif message["type"] == "subscribe" and message["channel"] == _OWN_CHANNEL:
+                    asked = await self._begin_or_ask_again(pubsub, asked)
+                elif message["type"] == "subscribe":
+                    self._take_confirmation(message["channel"])
+        finally:
+            # Before the connection is given back: nobody may use it from here on.
+            self._pubsub = None
+            self._unconfirmed.clear()
+            for confirmed in self._confirmed.values():
+                confirmed.set()
+
+    async def _next_message(self, pubsub: Any) -> dict[str, Any]:
+        for probed in (False, True):
+            _check_connection(pubsub)
+            message: dict[str, Any] | None = await pubsub.get_message(timeout=PING_SECONDS)
+            if message is not None:
+                return message
+            if not probed:
                 await pubsub.ping()
-                probed = True
-                continue
-            probed = False
-            if message["type"] == "message":
-                self._on_text(message["channel"], message["data"])
-            elif message["type"] == "subscribe" and message["channel"] == _OWN_CHANNEL:
-                await self._catch_up_with_changes(pubsub, asked)
-                self._pubsub = pubsub
-                self._on_connected()
-            elif message["type"] == "subscribe":
-                self._take_confirmation(message["channel"])
+        raise redis.ConnectionError(f"no answer for {PING_SECONDS} seconds")
 
-    async def _catch_up_with_changes(self, pubsub: Any, asked: set[str]) -> None:
-        """Follow and unfollow what changed while the connection was being made."""
-        if late := self._channels - asked:
-            await pubsub.subscribe(*late)
-        if dropped := asked - self._channels:
+    async def _begin_or_ask_again(self, pubsub: Any, asked: set[str]) -> set[str]:
+        """Begin if what was asked for is what is wanted, else ask for the difference."""
+        wanted = set(self._channels)
+        if wanted == asked:
+            self._pubsub = pubsub
+            self._pause_seconds = FIRST_PAUSE_SECONDS
+            self._on_connected()
+            return asked
+        if dropped := asked - wanted:
             await pubsub.unsubscribe(*dropped)
+        await pubsub.subscribe(*(wanted - asked), _OWN_CHANNEL)
+        return wanted
 
     def _take_confirmation(self, channel: str) -> None:
         self._unconfirmed[channel] -= 1
@@ -146,3 +156,13 @@ class Announcements:
             del self._unconfirmed[channel]
             if channel in self._confirmed:
                 self._confirmed[channel].set()
+
+
+def _check_connection(pubsub: Any) -> None:
+    """Raise ConnectionError where there is none any more.
+
+    redis-py would make a new one by itself, in whichever task asks next, several tasks at
+    once perhaps, and tell nobody that announcements were missed.
+    """
+    if pubsub.connection is not None and not pubsub.connection.is_connected:
+        raise redis.ConnectionError("the connection is gone")

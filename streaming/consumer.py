@@ -6,13 +6,15 @@ does is its handlers' (`streaming.ws`); this class owns the task they run in.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from streaming.close_codes import CloseCode
+
+CANCEL_AGAIN_SECONDS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +113,9 @@ class ChannelConsumer(AsyncWebsocketConsumer):
     async def _stop_life(self) -> None:
         life, self._life = self._life, None
         if life is not None:
-            life.cancel()
-            await asyncio.wait([life])
+            while not life.done():
+                # Once may not be enough: some libraries lose a cancellation now and then.
+                life.cancel()
+                await asyncio.wait([life], timeout=CANCEL_AGAIN_SECONDS)
             if not life.cancelled() and (error := life.exception()):
                 log.error("connection_failed", path=self.scope["path"], exc_info=error)

@@ -56,10 +56,15 @@ def channels_of_apps() -> list[Channel]:
 def channels_of_module(module: ModuleType) -> list[Channel]:
     """The channels of one module; none without SPEC_PATH. Raises ChannelMismatchError."""
     spec_path = getattr(module, "SPEC_PATH", None)
+    handled = {match[2] for name in vars(module) if (match := _HANDLER.fullmatch(name))}
     if spec_path is None:
+        if handled:
+            raise ChannelMismatchError(
+                f"{module.__name__} has handlers for {_listed(handled)}, "
+                "but names no AsyncAPI document in SPEC_PATH"
+            )
         return []
     documented = _documented_channels(Path(spec_path), module)
-    handled = {match[2] for name in vars(module) if (match := _HANDLER.fullmatch(name))}
     if unknown := handled - documented.keys():
         raise ChannelMismatchError(
             f"{module.__name__} has handlers for {_listed(unknown)}, "
@@ -88,7 +93,7 @@ def _ws_modules(app: ModuleType | None) -> Iterator[ModuleType]:
     if app is None:
         return
     package_name = f"{app.__name__}.ws"
-    paths = [str(Path(path) / "ws") for path in app.__path__]
+    paths = [str(Path(path) / "ws") for path in getattr(app, "__path__", ())]
     for found in iter_modules(paths):
         yield import_module(f"{package_name}.{found.name}")
 
@@ -97,8 +102,11 @@ def _documented_channels(spec_path: Path, module: ModuleType) -> dict[str, str]:
     """Channel names and addresses of an AsyncAPI document."""
     try:
         document: Any = yaml.safe_load(spec_path.read_text(encoding="utf-8"))
-        return {name: channel["address"] for name, channel in document["channels"].items()}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        channels = {name: channel["address"] for name, channel in document["channels"].items()}
+        if not all(isinstance(text, str) for item in channels.items() for text in item):
+            raise TypeError(f"names and addresses are texts, not {channels}")
+        return channels
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise ChannelMismatchError(
             f"{spec_path}, named by {module.__name__}.SPEC_PATH, is not an AsyncAPI 3 document "
             f"with channels that have addresses: {type(error).__name__} {error}"

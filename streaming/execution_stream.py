@@ -71,7 +71,7 @@ class ExecutionStream:
         while self._tail.lacks(self._target) or self._tail.lacks(self._view.newest):
             events = await self._view.read_after(self._tail.cursor)
             if not events:
-                await self._send_snapshot("trimmed")
+                await self._resync_after_gap()
             for event_id, text in events:
                 if self._tail.offer(event_id) is Verdict.SEND:
                     await self._send_event(text)
@@ -87,6 +87,8 @@ class ExecutionStream:
             elif events is Interruption.OVERFLOW:
                 await self._resync_slow_reader()
                 return
+            elif events is Interruption.GAP:
+                return
             else:
                 for event_id, text in events:
                     match self._tail.offer(event_id):
@@ -95,6 +97,14 @@ class ExecutionStream:
                         case Verdict.SOMETHING_IS_MISSING:
                             self._target = event_id
                             return
+
+    async def _resync_after_gap(self) -> None:
+        """Send a snapshot in place of events that are not kept."""
+        sequence = self._tail.sequence
+        await self._send_snapshot("trimmed")
+        if self._tail.sequence <= sequence:
+            # What is said to follow is nowhere: another try at once would find no more.
+            raise _Ended(CloseCode.INTERNAL_ERROR)
 
     async def _resync_slow_reader(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -110,15 +120,21 @@ class ExecutionStream:
 
     async def _send_snapshot(self, reason: ResyncReason | None) -> None:
         snapshot = await self._view.snapshot()
+        if snapshot is not None and snapshot.head.sequence <= self._tail.sequence:
+            # The shared read had begun before that was committed which is to be made up for.
+            snapshot = await self._view.snapshot()
         if snapshot is None:
             raise _Ended(CloseCode.NOT_FOUND)
+        if snapshot.event_id.sequence < self._tail.sequence:
+            raise _Ended(CloseCode.INTERNAL_ERROR)
         text = snapshot.text
         if reason is not None:
             text = snapshot_text(
                 self._view.execution_id, snapshot.event_id, snapshot.document, reason
             )
         self._tail = Tail(snapshot.event_id)
-        self._target = snapshot.head
+        if self._target is None or snapshot.head.sequence > self._target.sequence:
+            self._target = snapshot.head
         await self._send(text)
 
     async def _send_heartbeat(self) -> None:

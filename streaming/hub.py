@@ -141,10 +141,11 @@ class Hub:
     async def close(self) -> None:
         """End the hub's connections and tasks."""
         self._checking.cancel()
-        await asyncio.gather(self._checking, return_exceptions=True)
-        for room in self._rooms.values():
-            room.close()
+        ending = [task for room in self._rooms.values() for task in room.close()]
+        await asyncio.gather(self._checking, *ending, return_exceptions=True)
         await self._announcements.close()
+        await self._stream.close()
+        await self._event_log.close()
 
     def _take_announcement(self, channel: str, text: str) -> None:
         room = self._rooms.get(channel)
@@ -170,6 +171,8 @@ class Hub:
                     room.skip_to_newest_known()
                 for event in events:
                     room.take(event)
+                    # Who reads fast empties its queue meanwhile, however much was missing.
+                    await asyncio.sleep(0)
         except DatabaseError as error:
             log.warning("repair_failed", execution_id=room.execution_id, error=str(error))
         finally:

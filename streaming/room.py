@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from streaming.snapshot import SnapshotMessage
-from streaming.subscription import Subscription
+from streaming.subscription import Interruption, Subscription
 from streaming.tail import Tail, Verdict
 
 
@@ -67,8 +68,10 @@ class Room:
         return verdict is not Verdict.SOMETHING_IS_MISSING
 
     def skip_to_newest_known(self) -> None:
-        """Give up on events that are not kept: each viewer will notice and be resynced."""
+        """Give up on events that are not kept: each viewer looks for itself, or is resynced."""
         self._tail = Tail(self._known)
+        for subscription in self.subscriptions:
+            subscription.interrupt(Interruption.GAP)
 
     def is_behind(self, head: EventId, *, at_once: bool) -> bool:
         """Whether events up to the database's head are to be read.
@@ -90,11 +93,13 @@ class Room:
             self._snapshot.add_done_callback(self._forget_snapshot)
         return await asyncio.shield(self._snapshot)
 
-    def close(self) -> None:
-        """End what still runs for this room."""
-        for task in (self.followed, self.repair, self._snapshot):
-            if task is not None:
-                task.cancel()
+    def close(self) -> list[asyncio.Task[Any]]:
+        """End what still runs for this room; the tasks that are about to end."""
+        tasks = (self.followed, self.repair, self._snapshot)
+        running: list[asyncio.Task[Any]] = [task for task in tasks if task is not None]
+        for task in running:
+            task.cancel()
+        return running
 
     def _know_of(self, event_id: EventId) -> None:
         if self._known is None or event_id.sequence > self._known.sequence:

@@ -4,6 +4,7 @@ Both answer the same question with the same contract; the stream is the fast one
 log the one that is always whole.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,7 @@ from executions.event_log import read_events
 from executions.events import CommittedEvent
 from executions.identifiers import EventId, MalformedEventIdError
 from streaming.stream import stream_key
+from streaming.valkey import READING_SECONDS
 
 EVENTS_PER_READ: Final = 500
 
@@ -29,6 +31,10 @@ class EventSource(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Give up the connections that reading keeps open."""
+        ...
+
 
 class StreamSource:
     """Reads the Valkey Stream. Raises `valkey.UNREACHABLE` when Valkey is away."""
@@ -37,12 +43,16 @@ class StreamSource:
         self._client = client
 
     async def read_after(self, execution_id: str, cursor: EventId | None) -> list[CommittedEvent]:
-        entries: Any = await self._client.xrange(
-            stream_key(execution_id),
-            min="-" if cursor is None else f"({cursor}",
-            count=EVENTS_PER_READ,
-        )
+        async with asyncio.timeout(READING_SECONDS):
+            entries: Any = await self._client.xrange(
+                stream_key(execution_id),
+                min="-" if cursor is None else f"({cursor}",
+                count=EVENTS_PER_READ,
+            )
         return _dense(cursor, [_event(entry_id, fields) for entry_id, fields in entries])
+
+    async def close(self) -> None:
+        await self._client.aclose()
 
 
 class EventLogSource:
@@ -52,6 +62,9 @@ class EventLogSource:
         after = -1 if cursor is None else cursor.sequence
         events = await _read_events(execution_id, after, EVENTS_PER_READ)
         return _dense(cursor, events)
+
+    async def close(self) -> None:
+        return None
 
 
 _read_events = database_sync_to_async(read_events, thread_sensitive=False)

@@ -46,9 +46,14 @@ class StreamWriter:
         return Appended(last, bool(gap))
 
     def fill(self, execution_id: str) -> None:
-        """Append from the event log whatever the stream lacks. Reads the database."""
+        """Append from the event log whatever the stream lacks. Reads the database.
+
+        Ends where the log no longer keeps what would come next.
+        """
         last = self.append(execution_id, ()).last_sequence
         while events := read_events(execution_id, last, EVENTS_PER_FILL):
+            if events[0].event_id.sequence > last + 1:
+                return
             last = self.append(execution_id, events).last_sequence
 
     def tops(self, execution_ids: Sequence[str]) -> list[EventId | None]:

@@ -21,6 +21,9 @@ class Interruption(Enum):
 
     SILENCE = auto()
     OVERFLOW = auto()
+    """More came than may wait."""
+    GAP = auto()
+    """Events that come next could not be read: whoever is here is to look for itself."""
 
 
 class Subscription:
@@ -30,7 +33,7 @@ class Subscription:
         self._queue: deque[CommittedEvent] = deque()
         self._queued_characters = 0
         self._live = False
-        self._overflowed = False
+        self._interruption: Interruption | None = None
         self._arrival = asyncio.Event()
 
     def go_live(self) -> None:
@@ -43,28 +46,34 @@ class Subscription:
             return
         self._queued_characters += len(event.message)
         if self._queue and self._queued_characters > QUEUE_CHARACTERS:
-            self._drop_queue()
-            self._live = False
-            self._overflowed = True
+            self.interrupt(Interruption.OVERFLOW)
         else:
             self._queue.append(event)
-        self._arrival.set()
+            self._arrival.set()
+
+    def interrupt(self, why: Interruption) -> None:
+        """Drop the queue of a live connection, queue no more, and tell it why."""
+        if self._live:
+            self._drop_queue()
+            self._live = False
+            self._interruption = why
+            self._arrival.set()
 
     async def next_events(self, silence_seconds: float) -> list[CommittedEvent] | Interruption:
-        """Wait for events; SILENCE after that many seconds without, OVERFLOW where some are lost.
+        """Wait for events; SILENCE after that many seconds without.
 
-        After OVERFLOW the connection is no longer live.
+        After OVERFLOW and GAP some are lost, and the connection is no longer live.
         """
-        if not self._queue and not self._overflowed:
+        if not self._queue and self._interruption is None:
             self._arrival.clear()
             try:
                 async with asyncio.timeout(silence_seconds):
                     await self._arrival.wait()
             except TimeoutError:
                 return Interruption.SILENCE
-        if self._overflowed:
-            self._overflowed = False
-            return Interruption.OVERFLOW
+        if self._interruption is not None:
+            why, self._interruption = self._interruption, None
+            return why
         events = list(self._queue)
         self._drop_queue()
         return events

@@ -42,6 +42,13 @@ def valkey(session_valkey: ValkeyServer) -> Iterator[ValkeyServer]:
     publisher().wait_until_filled(10)
 
 
+@pytest.fixture(scope="session")
+def lonely_valkey(session_directory: None) -> Iterator[ValkeyServer]:
+    """A Valkey that no web server of the session is connected to."""
+    with valkey_running(settings.SESSION_DIR / "lonely") as server:
+        yield server
+
+
 @pytest.fixture
 def viewers() -> Iterator[Viewers]:
     """Opens WebSocket clients, and closes those that are left."""

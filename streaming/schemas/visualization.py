@@ -5,6 +5,8 @@ connection adds heartbeats, and snapshots that say why they were sent. The proto
 document describes each field (specs/024-execution-visualizer/protocol.md).
 """
 
+import re
+from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -31,7 +33,8 @@ __all__ = [
 
 ResyncReason = Literal["trimmed", "unknown", "slow"]
 
-_OPERATIONS: Final = frozenset({"add", "remove", "replace", "move", "copy", "test"})
+_OPERATIONS: Final = ("add", "remove", "replace", "move", "copy", "test")
+_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 
 
 class InvalidMessageError(ValueError):
@@ -89,12 +92,13 @@ def read_envelope(text: str | bytes) -> tuple[str, EventId]:
     try:
         envelope = _envelope_decoder.decode(text)
         return envelope.type, EventId.parse(envelope.event_id)
-    except (msgspec.DecodeError, UnicodeError, MalformedEventIdError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError, MalformedEventIdError) as error:
         raise InvalidMessageError(f"not an event message: {error}") from error
 
 
 def validate(message: Message) -> None:
     """Check what types alone do not say; raises InvalidMessageError."""
+    _validate_timestamp(message.timestamp)
     if isinstance(message, Heartbeat):
         if message.event_id is not msgspec.UNSET:
             _validate_event_id(message.event_id)
@@ -109,6 +113,15 @@ def validate(message: Message) -> None:
             _validate_operation(operation)
     else:
         _validate_document(message.execution_id, message.execution)
+
+
+def _validate_timestamp(text: str) -> None:
+    try:
+        if _TIMESTAMP.fullmatch(text) is None:
+            raise ValueError("it is not of the form YYYY-MM-DDThh:mm:ssZ")
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidMessageError(f"{text[:80]!r} is not a timestamp: {error}") from error
 
 
 def _validate_event_id(text: str) -> None:
