@@ -214,20 +214,29 @@ class TestLosses:
         await until(lambda: pings(valkey) > before + 5)
         assert hearing.connections == 1
 
+    @pytest.mark.parametrize("connected_before", [False, True])
     async def test_server_that_never_answers_is_given_up_for_one_that_does(
-        self, valkey: ValkeyServer, settings: Any, tmp_path: Path
+        self, valkey: ValkeyServer, settings: Any, tmp_path: Path, connected_before: bool
     ) -> None:
         """As when a machine is lost: connections to it open, and then nothing."""
-        address = tmp_path / "valkey.sock"
-        black_hole = await asyncio.start_unix_server(lambda reader, writer: None, address)
+        address, black = tmp_path / "valkey.sock", tmp_path / "black"
+        real = Path(valkey.url.removeprefix("unix://"))
+        asked = asyncio.Event()
+        black_hole = await asyncio.start_unix_server(lambda reader, writer: asked.set(), black)
         settings.VALKEY_URL = f"unix://{address}"
+        address.symlink_to(real if connected_before else black)
         hearing = Hearing()
         try:
-            await asyncio.sleep(0.1)
-            assert not hearing.announcements.connected
+            if connected_before:
+                await hearing.connected_again(1)
+                address.unlink()
+                address.symlink_to(black)
+                valkey.client.client_kill_filter(_type="pubsub")
+            await asked.wait()
+            await until(lambda: not hearing.announcements.connected)
             address.unlink()
-            address.symlink_to(valkey.url.removeprefix("unix://"))
-            await hearing.connected_again(1)
+            address.symlink_to(real)
+            await hearing.connected_again(1 + connected_before)
         finally:
             await hearing.announcements.close()
             black_hole.close()

@@ -96,8 +96,10 @@ async def test_viewer_reads_only_once_its_subscription_is_confirmed(
     monkeypatch.setattr(Announcements, "follow", slow)
     watcher = Watcher(execution_id)
     await asked.wait()
-    newest = await in_thread(report, execution_id, 0.5)
+    # time enough for one that would not wait
+    await asyncio.wait([watcher.life], timeout=0.3)
     assert watcher.messages == []
+    newest = await in_thread(report, execution_id, 0.5)
     may_go_on.set()
     await watcher.until_event(newest, 5)
     await watcher.leave()

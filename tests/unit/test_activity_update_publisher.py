@@ -182,7 +182,7 @@ class TestPublishing:
         for name in ("a", "b", "c"):
             publisher.publish(name, events(0, 1))
         assert writer.appends == ["a"]
-        assert publisher.backlog_size == 3
+        wait_until(lambda: publisher.backlog_size == 3)
         writer.failures.clear()
         back.set()
         assert publisher.wait_until_filled(10)

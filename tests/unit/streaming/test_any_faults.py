@@ -185,7 +185,7 @@ async def live_through(taken: list[Step]) -> None:
             await hub.close()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(steps)
 def test_every_client_applies_every_event_once_in_order_or_is_told_why_not(
     taken: list[Step],
