@@ -39,6 +39,7 @@ def valkey(session_valkey: ValkeyServer) -> Iterator[ValkeyServer]:
     """The Valkey that the settings name, empty; running again afterwards whatever a test did."""
     session_valkey.client.flushall()
     yield session_valkey
+    session_valkey.ensure_running()
     publisher().wait_until_filled(10)
 
 

@@ -37,6 +37,11 @@ class ValkeyServer:
             )  # fmt: skip
         self.client.ping()
 
+    def ensure_running(self) -> None:
+        """Start it if a test has killed it."""
+        if self._process is None:
+            self.start()
+
     def stream_ids(self, key: str) -> list[str]:
         """The ids of a stream's entries."""
         entries: Any = self.client.xrange(key)
