@@ -19,10 +19,13 @@ class StreamedExecutionAdmin(ExecutionAdmin):
     @admin.display(description="stream's top")
     def stream_top(self, execution: Execution) -> str:
         """The newest event in Valkey, compared with the head."""
+        client = writing_client()
         try:
-            (top,) = StreamWriter(writing_client()).tops([execution.execution_id])
+            (top,) = StreamWriter(client).tops([execution.execution_id])
         except UNREACHABLE as error:
             return f"unknown: Valkey cannot be reached ({error})"
+        finally:
+            client.close()
         if top is None:
             return "no stream: it is filled when somebody views the execution"
         if top == execution.head:
