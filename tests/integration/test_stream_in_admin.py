@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def operator(client: Client) -> Client:
+def operator() -> Client:
+    client = Client()
     client.force_login(User.objects.create_superuser("olga"))
     return client
 
