@@ -139,6 +139,11 @@ def assert_log_is_whole(execution_id: str) -> list[CommittedEvent]:
     return log
 
 
+def logged_ids(execution_id: str) -> list[str]:
+    """The event_ids that the event log holds of the execution, in order."""
+    return [str(event.event_id) for event in read_events(execution_id, -1, _EVERYTHING)]
+
+
 @contextmanager
 def nobody_listening() -> Iterator[None]:
     """Events are committed and announced, but nobody publishes them: the door alone."""

@@ -11,7 +11,6 @@ from django.test import Client
 from websockets.exceptions import InvalidStatus
 
 from executions.document import JsonObject
-from executions.event_log import read_events
 from executions.models import Execution
 from executions.recording import NewActivity, changing, create_execution
 from executions.signals import events_committed
@@ -20,7 +19,7 @@ from streaming.schemas.visualization import InitialSnapshot, decode
 from streaming.stream import stream_key
 from tests.servers.valkey import ValkeyServer
 from tests.servers.web import WebServer
-from tests.truth import assert_log_is_whole, fold, nobody_listening
+from tests.truth import assert_log_is_whole, fold, logged_ids, nobody_listening
 from tests.viewers import Viewer, Viewers
 from tests.waiting import wait_until
 
@@ -73,10 +72,6 @@ def finished_execution() -> str:
     report_progress(execution_id, 4)
     finish(execution_id)
     return execution_id
-
-
-def logged_ids(execution_id: str) -> list[str]:
-    return [str(event.event_id) for event in read_events(execution_id, -1, 10_000)]
 
 
 def rest_document(web: WebServer, execution_id: str) -> tuple[JsonObject, str]:

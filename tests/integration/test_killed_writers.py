@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 
-from executions.event_log import read_events
 from executions.recording import NewActivity, create_execution
 from executions.signals import writing_begins
 from executions.statuses import ActivityStatus, ExecutionStatus
@@ -14,17 +13,13 @@ from streaming.activity_update_publisher import publisher
 from streaming.stream import stream_key
 from tests.servers.valkey import ValkeyServer
 from tests.servers.web import WebServer, session_environment
-from tests.truth import assert_log_is_whole
+from tests.truth import assert_log_is_whole, logged_ids
 from tests.viewers import Viewer, Viewers
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 KILLS = 100
-
-
-def logged_ids(execution_id: str) -> list[str]:
-    return [str(event.event_id) for event in read_events(execution_id, -1, 10_000)]
 
 
 def executions_of_killed_writers(count: int) -> list[str]:
