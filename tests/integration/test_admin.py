@@ -36,17 +36,6 @@ def door_alone() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def without_the_stream() -> Iterator[None]:
-    """What `streaming` adds to an execution's page has tests of its own."""
-    registered = admin.site._registry
-    admin.site._registry = {**registered, Execution: ExecutionAdmin(Execution, admin.site)}
-    try:
-        yield
-    finally:
-        admin.site._registry = registered
-
-
 @pytest.fixture
 def client() -> Client:
     return an_operator_client()
