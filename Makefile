@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 PYTEST_ARGS ?=
+# Tests wait for real servers more than they compute: one worker more than there are cores.
+PYTEST = $(BIN)/pytest -n $$(($$(nproc 2>/dev/null || echo 2) + 1)) --dist loadfile
 # What decides without reading, writing or waiting: every branch of it is tested.
 PURE := executions/document.py,executions/events.py,executions/identifiers.py,$\
 	executions/patches.py,executions/simulation.py,executions/statuses.py,executions/values.py,$\
@@ -28,11 +30,11 @@ run: environment ## start everything on this machine; Ctrl-C stops it (NEXUS_POR
 test: lint ## check everything that must hold, on SQLite and on PostgreSQL (PYTEST_ARGS="-k name")
 	@$(BIN)/coverage erase
 	@echo "pytest on SQLite"
-	@NEXUS_TEST_DATABASE=sqlite $(BIN)/pytest --cov --cov-report= $(PYTEST_ARGS)
+	@NEXUS_TEST_DATABASE=sqlite $(PYTEST) --cov --cov-report= $(PYTEST_ARGS)
 	@[ -n '$(PYTEST_ARGS)' ] || \
 		$(BIN)/coverage report --skip-covered --include='$(PURE)' --fail-under=100
 	@echo "pytest on PostgreSQL: the tests marked database, then the coverage of both"
-	@NEXUS_TEST_DATABASE=postgresql $(BIN)/pytest -m database \
+	@NEXUS_TEST_DATABASE=postgresql $(PYTEST) -m database \
 		--cov --cov-append --cov-report=term-missing:skip-covered $(PYTEST_ARGS) \
 		|| $(if $(PYTEST_ARGS),[ $$? -eq 5 ],false)
 
