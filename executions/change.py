@@ -5,10 +5,11 @@ that, and is the only caller.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
 from django.db import IntegrityError
 from django.db.models import Max
@@ -22,10 +23,13 @@ from executions.models import Activity, Event, Execution
 from executions.statuses import (
     ActivityStatus,
     ExecutionStatus,
+    PendingState,
     TransitionRefusedError,
     check_activity_transition,
     check_execution_transition,
 )
+
+_IDS_PER_QUERY: Final = 500
 
 
 class UnknownActivityError(RecordingError):
@@ -48,12 +52,16 @@ class NewActivity:
     activity_name: str
     activity_type: str = "activity"
     status: ActivityStatus = ActivityStatus.PENDING
+    pending_state: PendingState | None = None
     attempt: int = 1
+    next_attempt_at: datetime | None = None
+    scheduled_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
     error_details: Mapping[str, Any] | None = None
     depends_on: Sequence[str] = ()
     progress: float | None = None
+    child_execution_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Change:
         self._head = execution.head
         self._touched: dict[str, _Touched] = {}
         self._added: dict[str, Activity] = {}
+        self._missing: set[str] = set()
         self._next_position: int | None = None
 
     def find_activity(self, activity_id: str) -> Activity | None:
@@ -89,6 +98,8 @@ class Change:
         stored = values.storable_text(activity_id)
         if stored in self._added:
             return self._added[stored]
+        if stored in self._missing:
+            return None
         if stored not in self._touched:
             row = self._activity_rows().filter(activity_id=stored).first()
             if row is None:
@@ -104,6 +115,16 @@ class Change:
                 f"execution {self.execution.execution_id} has no activity {activity_id!r}"
             )
         return found
+
+    def load_activities(self, activity_ids: Collection[str]) -> None:
+        """Read these activities at once, so that finding each costs no query of its own."""
+        wanted = {values.storable_text(name) for name in activity_ids} - self._touched.keys()
+        in_order = sorted(wanted - self._added.keys())
+        for start in range(0, len(in_order), _IDS_PER_QUERY):
+            part = in_order[start : start + _IDS_PER_QUERY]
+            for row in self._activity_rows().filter(activity_id__in=part):
+                self._touched[row.activity_id] = _touched(row)
+        self._missing |= wanted - self._touched.keys()
 
     def activities(self) -> list[Activity]:
         """All activities in the order of their positions. Reads them all: its cost is theirs."""
@@ -229,12 +250,16 @@ def built_activity(execution: Execution, position: int, new: NewActivity) -> Act
         activity_name=new.activity_name,
         activity_type=new.activity_type,
         status=new.status,
+        pending_state=new.pending_state,
         attempt=new.attempt,
+        next_attempt_at=new.next_attempt_at,
+        scheduled_at=new.scheduled_at,
         started_at=new.started_at,
         completed_at=new.completed_at,
         error_details=new.error_details,
         depends_on=new.depends_on,
         progress=new.progress,
+        child_execution_id=new.child_execution_id,
     )
     clean_activity(row)
     row.remember_loaded()
@@ -259,7 +284,7 @@ def clean_execution(execution: Execution) -> None:
     execution.workflow_type = values.clean_name("workflow_type", execution.workflow_type)
     if execution.run_id is not None:
         execution.run_id = values.clean_name("run_id", execution.run_id)
-    execution.status = _clean_status(ExecutionStatus, execution.status)
+    execution.status = _clean_choice(ExecutionStatus, "status", execution.status)
     created_at = values.clean_moment("created_at", execution.created_at)
     if created_at is None:
         raise values.UnacceptableValueError("created_at", "must be a moment, not None")
@@ -267,6 +292,9 @@ def clean_execution(execution: Execution) -> None:
     execution.started_at = values.clean_moment("started_at", execution.started_at)
     execution.completed_at = values.clean_moment("completed_at", execution.completed_at)
     execution.error_details = values.clean_error_details("error_details", execution.error_details)
+    for name in ("parent_execution_id", "previous_execution_id", "next_execution_id"):
+        setattr(execution, name, values.clean_link(name, getattr(execution, name)))
+    execution.latest_point = values.clean_point("latest_point", execution.latest_point)
 
 
 def clean_activity(activity: Activity) -> None:
@@ -274,21 +302,30 @@ def clean_activity(activity: Activity) -> None:
     activity.activity_id = values.clean_name("activity_id", activity.activity_id)
     activity.activity_name = values.clean_name("activity_name", activity.activity_name)
     activity.activity_type = values.clean_name("activity_type", activity.activity_type)
-    activity.status = _clean_status(ActivityStatus, activity.status)
+    activity.status = _clean_choice(ActivityStatus, "status", activity.status)
+    if activity.pending_state is not None:
+        activity.pending_state = _clean_choice(
+            PendingState, "pending_state", activity.pending_state
+        )
     activity.attempt = values.clean_attempt("attempt", activity.attempt)
+    activity.next_attempt_at = values.clean_moment("next_attempt_at", activity.next_attempt_at)
+    activity.scheduled_at = values.clean_moment("scheduled_at", activity.scheduled_at)
     activity.started_at = values.clean_moment("started_at", activity.started_at)
     activity.completed_at = values.clean_moment("completed_at", activity.completed_at)
     activity.error_details = values.clean_error_details("error_details", activity.error_details)
     activity.depends_on = values.clean_depends_on("depends_on", activity.depends_on)
     activity.progress = values.clean_progress("progress", activity.progress)
+    activity.child_execution_id = values.clean_link(
+        "child_execution_id", activity.child_execution_id
+    )
 
 
-def _clean_status(kind: type[ExecutionStatus] | type[ActivityStatus], value: str) -> str:
+def _clean_choice(kind: type[StrEnum], field: str, value: str) -> str:
     try:
         return kind(value).value
     except ValueError:
         accepted = ", ".join(kind)
-        raise values.UnacceptableValueError("status", f"must be one of {accepted}") from None
+        raise values.UnacceptableValueError(field, f"must be one of {accepted}") from None
 
 
 def _touched(row: Activity) -> _Touched:

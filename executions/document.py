@@ -23,6 +23,10 @@ class ExecutionFields(Protocol):
     started_at: datetime | None
     completed_at: datetime | None
     error_details: JsonObject | None
+    parent_execution_id: str | None
+    previous_execution_id: str | None
+    next_execution_id: str | None
+    latest_point: JsonObject | None
 
 
 class ActivityFields(Protocol):
@@ -32,12 +36,16 @@ class ActivityFields(Protocol):
     activity_name: str
     activity_type: str
     status: str
+    pending_state: str | None
     attempt: int
+    next_attempt_at: datetime | None
+    scheduled_at: datetime | None
     started_at: datetime | None
     completed_at: datetime | None
     error_details: JsonObject | None
     depends_on: list[str]
     progress: float | None
+    child_execution_id: str | None
 
 
 def rfc3339(moment: datetime | None) -> str | None:
@@ -61,6 +69,10 @@ def execution_fields(execution: ExecutionFields) -> JsonObject:
         "started_at": rfc3339(execution.started_at),
         "completed_at": rfc3339(execution.completed_at),
         "error_details": execution.error_details and dict(execution.error_details),
+        "parent_execution_id": execution.parent_execution_id,
+        "previous_execution_id": execution.previous_execution_id,
+        "next_execution_id": execution.next_execution_id,
+        "latest_point": execution.latest_point and dict(execution.latest_point),
     }
 
 
@@ -71,12 +83,16 @@ def activity_document(activity: ActivityFields) -> JsonObject:
         "activity_name": activity.activity_name,
         "activity_type": activity.activity_type,
         "status": str(activity.status),
+        "pending_state": activity.pending_state and str(activity.pending_state),
+        "scheduled_at": rfc3339(activity.scheduled_at),
         "started_at": rfc3339(activity.started_at),
         "completed_at": rfc3339(activity.completed_at),
         "error_details": activity.error_details and dict(activity.error_details),
         "retry_count": activity.attempt - 1,
+        "next_attempt_at": rfc3339(activity.next_attempt_at),
         "depends_on": list(activity.depends_on),
         "progress": activity.progress,
+        "child_execution_id": activity.child_execution_id,
     }
 
 

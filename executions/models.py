@@ -1,149 +1,23 @@
-"""Tables: executions, activities, workflow definitions and the event log.
+"""Tables: executions, activities, what is known of them beyond the document, the event log.
 
-Rows change only through `executions.recording`. `save()` goes that way by itself;
-what would slip past it raises UnrecordedWriteError.
+How their rows may change is in `executions.recorded_rows`.
 """
 
-from collections.abc import Collection, Iterable
-from copy import copy
-from typing import Any, ClassVar, NoReturn, Self, TypeVar
 from uuid import uuid4
 
 from django.db import models
 from django.utils import timezone
 
+from executions.attempts import AttemptOutcome
 from executions.identifiers import EventId
-from executions.statuses import ActivityStatus, ExecutionStatus
+from executions.recorded_rows import RecordedModel, SavedThroughRecording
+from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
 from executions.values import NAME_BYTES
 
-RowT = TypeVar("RowT", bound=models.Model)
 
-
-class UnrecordedWriteError(RuntimeError):
-    """A write that would change rows without an event; the message says what to call."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} would change rows without an event, so no viewer would learn of it: "
-            "use executions.recording.changing() or create_execution()"
-        )
-
-
-class RecordedQuerySet(models.QuerySet[RowT]):
-    """Reads like any other; refuses to write past the one write path."""
-
-    def update(self, **kwargs: Any) -> NoReturn:
-        raise UnrecordedWriteError(f"{self.model.__name__}.objects.update()")
-
-    def bulk_create(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnrecordedWriteError(f"{self.model.__name__}.objects.bulk_create()")
-
-    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnrecordedWriteError(f"{self.model.__name__}.objects.bulk_update()")
-
-    def delete(self) -> NoReturn:
-        raise UnrecordedWriteError(f"{self.model.__name__}.objects.delete()")
-
-
-class RecordedModel(models.Model):
-    """A row that is written only by `executions.recording`."""
-
-    objects = RecordedQuerySet.as_manager()
-    unrecorded_writes: ClassVar[models.Manager[Self]] = models.Manager()
-    """The way past the write path, for `executions.recording` itself."""
-
-    class Meta:
-        abstract = True
-        # related managers' add() and set() write through the base manager
-        base_manager_name = "objects"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        raise UnrecordedWriteError(f"{type(self).__name__}.save()")
-
-    def save_base(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnrecordedWriteError(f"{type(self).__name__}.save_base()")
-
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise UnrecordedWriteError(f"{type(self).__name__}.delete()")
-
-
-class SavedThroughRecording(RecordedModel):
-    """A row whose `save()` records what was changed on it since it was loaded."""
-
-    class Meta:
-        abstract = True
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._loaded: dict[str, Any] = {}
-
-    def save(
-        self,
-        force_insert: Any = False,
-        force_update: bool = False,
-        using: str | None = None,
-        update_fields: Iterable[str] | None = None,
-    ) -> None:
-        """Record this object as one event; raises what `executions.recording` raises.
-
-        Only fields changed since loading are written, so that a stale object takes
-        nothing back; `update_fields` narrows them further, and leaves the others changed.
-        """
-        from executions import recording
-
-        recording.record_saved(self, update_fields)
-
-    @classmethod
-    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
-        row = super().from_db(*args, **kwargs)
-        row.remember_loaded()
-        return row
-
-    def refresh_from_db(
-        self,
-        using: str | None = None,
-        fields: Iterable[str] | None = None,
-        from_queryset: models.QuerySet[Self] | None = None,
-    ) -> None:
-        """As Django's; what is read is what `save()` compares with from here on."""
-        names = None if fields is None else list(fields)
-        super().refresh_from_db(using, names, from_queryset)
-        self.remember_loaded(names)
-
-    def remember_loaded(self, names: Collection[str] | None = None) -> None:
-        """Take the present values as those from which `save()` tells what changed.
-
-        All that are there, or those of the fields of these names.
-        """
-        for field in self._meta.concrete_fields:
-            known = field.attname in self.__dict__
-            if known and (names is None or field.name in names or field.attname in names):
-                self._loaded[field.attname] = copy(self.__dict__[field.attname])
-
-    def loaded_value(self, name: str) -> Any:
-        """The value the field had when the row was loaded; a deferred one is read."""
-        if name not in self._loaded:
-            row = type(self).objects.filter(pk=self._loaded[self._meta.pk.attname])
-            self._loaded[name] = row.values_list(name, flat=True).get()
-        return self._loaded[name]
-
-    def take_over(self, recorded: "SavedThroughRecording") -> None:
-        """Become equal to a row that has just been recorded."""
-        for field in self._meta.concrete_fields:
-            setattr(self, field.attname, getattr(recorded, field.attname))
-        self._state.adding = False
-        self._state.db = recorded._state.db
-        self.remember_loaded()
-
-    def changed_values(self) -> dict[str, Any]:
-        """The fields set since the row was loaded, with their values."""
-        names = [field.attname for field in self._meta.concrete_fields]
-        return {
-            name: self.__dict__[name]
-            for name in names
-            if name in self.__dict__
-            and (name not in self._loaded or self.__dict__[name] != self._loaded[name])
-        }
+def _link() -> "models.CharField[str | None, str | None]":
+    """Names another execution, which need not be mirrored (yet, or any more)."""
+    return models.CharField(max_length=64, null=True, blank=True)  # the document shows null
 
 
 def _new_execution_id() -> str:
@@ -167,10 +41,18 @@ class Execution(SavedThroughRecording):
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
     error_details = models.JSONField(null=True, blank=True)
+    parent_execution_id = _link()
+    previous_execution_id = _link()
+    next_execution_id = _link()
+    latest_point = models.JSONField(null=True, blank=True)
     head_milliseconds = models.BigIntegerField(editable=False)
     head_sequence = models.BigIntegerField(editable=False)
 
     class Meta:
+        permissions = (
+            ("cancel_execution", "Can cancel execution"),
+            ("terminate_execution", "Can terminate execution"),
+        )
         indexes = (
             models.Index(fields=["-created_at", "-execution_id"], name="execution_newest"),
             models.Index(fields=["-head_milliseconds"], name="execution_last_changed"),
@@ -198,12 +80,21 @@ class Activity(SavedThroughRecording):
         choices=[(status.value, status.value) for status in ActivityStatus],
         default=ActivityStatus.PENDING.value,
     )
+    pending_state = models.CharField(  # noqa: DJ001 - the document shows null
+        max_length=20,
+        choices=[(state.value, state.value) for state in PendingState],
+        null=True,
+        blank=True,
+    )
     attempt = models.PositiveIntegerField(default=1)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    scheduled_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
     error_details = models.JSONField(null=True, blank=True)
     depends_on = models.JSONField(default=list, blank=True)
     progress = models.FloatField(null=True, blank=True)
+    child_execution_id = _link()
 
     class Meta:
         verbose_name_plural = "activities"
@@ -214,6 +105,84 @@ class Activity(SavedThroughRecording):
 
     def __str__(self) -> str:
         return f"{self.activity_name} ({self.activity_id})"
+
+
+class ActivityDetails(RecordedModel):
+    """What is known of an activity beyond the document: written by `executions.ledger`."""
+
+    execution = models.ForeignKey(
+        Execution, on_delete=models.CASCADE, related_name="activity_details"
+    )
+    activity_id = models.CharField(max_length=NAME_BYTES)
+    engine_activity_id = models.CharField(max_length=NAME_BYTES)
+    task_queue = models.CharField(max_length=NAME_BYTES, blank=True)
+    options = models.JSONField(default=dict)
+    input = models.JSONField(null=True, blank=True)
+    output = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "activity details"
+        constraints = (
+            models.UniqueConstraint(fields=["execution", "activity_id"], name="details_activity"),
+        )
+        indexes = (
+            models.Index(fields=["execution", "engine_activity_id"], name="details_engine_id"),
+        )
+
+    def __str__(self) -> str:
+        return f"details of {self.activity_id} of {self.execution_id}"
+
+
+class Attempt(RecordedModel):
+    """One try of an activity: written by `executions.ledger`, kept when others follow."""
+
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="attempts")
+    activity_id = models.CharField(max_length=NAME_BYTES)
+    number = models.PositiveIntegerField()
+    outcome = models.CharField(
+        max_length=20,
+        choices=[(outcome.value, outcome.value) for outcome in AttemptOutcome],
+        default=AttemptOutcome.RUNNING.value,
+    )
+    worker_identity = models.CharField(max_length=NAME_BYTES, blank=True)
+    scheduled_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    failure = models.JSONField(null=True, blank=True)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_details = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("execution", "activity_id", "number")
+        constraints = (
+            models.UniqueConstraint(
+                fields=["execution", "activity_id", "number"], name="attempt_number"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.activity_id} of {self.execution_id}"
+
+
+class Point(RecordedModel):
+    """Something that happened in a run and is no activity: a signal, an update, a request."""
+
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="points")
+    engine_event_id = models.BigIntegerField()
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=NAME_BYTES)
+    name = models.CharField(max_length=NAME_BYTES, blank=True)
+    details = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("execution", "engine_event_id")
+        constraints = (
+            models.UniqueConstraint(fields=["execution", "engine_event_id"], name="point_event"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} in {self.execution_id}"
 
 
 class WorkflowDefinition(RecordedModel):

@@ -37,7 +37,8 @@ from executions.change import (
 from executions.errors import RecordingError
 from executions.events import CommittedEvent
 from executions.identifiers import EXECUTION_ID_FORM, EventId, is_execution_id
-from executions.models import Activity, Execution, SavedThroughRecording, WorkflowDefinition
+from executions.models import Activity, Execution, WorkflowDefinition
+from executions.recorded_rows import SavedThroughRecording
 from executions.signals import events_committed
 from executions.statuses import ExecutionStatus, TransitionRefusedError
 from executions.values import UnacceptableValueError
@@ -112,6 +113,10 @@ def create_execution(
     started_at: datetime | None = None,
     completed_at: datetime | None = None,
     error_details: Mapping[str, Any] | None = None,
+    parent_execution_id: str | None = None,
+    previous_execution_id: str | None = None,
+    next_execution_id: str | None = None,
+    latest_point: Mapping[str, Any] | None = None,
     activities: Sequence[NewActivity] = (),
     workflow_definition: Any = None,
 ) -> Execution:
@@ -130,6 +135,10 @@ def create_execution(
         started_at=started_at,
         completed_at=completed_at,
         error_details=error_details,
+        parent_execution_id=parent_execution_id,
+        previous_execution_id=previous_execution_id,
+        next_execution_id=next_execution_id,
+        latest_point=latest_point,
         **({} if execution_id is None else {"execution_id": execution_id}),
     )
     if not is_execution_id(execution.execution_id):

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from executions.document import JsonObject
-from executions.statuses import ActivityStatus, ExecutionStatus
+from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
 
 OPEN_EXECUTIONS: Final = 1_000
 """Most executions under way at one time; further ones begin as these end."""
@@ -39,9 +39,13 @@ _ENDS: Final = {
     ExecutionStatus.FAILED: 2,
     ExecutionStatus.CANCELLED: 1,
 }
+_SIGNALS: Final = ("approve", "change_address", "add_note")
+_SIGNAL_CHANCE: Final = 0.05
+_PAUSE_CHANCE: Final = 0.05
 _NEAREST_DEPENDENCIES: Final = 8
 _MOST_RETRIES: Final = 2
 _MOST_PROGRESS_REPORTS: Final = 3
+_FIRST_BACKOFF_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +76,27 @@ class Creation:
 
 @dataclass(frozen=True, slots=True)
 class ActivityState:
-    """What an activity comes to be in a step; fields as in the document."""
+    """What an activity comes to be in a step; fields as in the document.
+
+    `backoff_seconds` is how long after the step its next attempt is due, None where none is.
+    """
 
     activity_id: str
     status: ActivityStatus
     attempt: int
+    is_scheduled: bool
+    pending_state: PendingState | None = None
+    backoff_seconds: float | None = None
     progress: float | None = None
     error_details: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Something that happens in the run and is no activity, at the time of its step."""
+
+    kind: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +107,7 @@ class Change:
     activities: tuple[ActivityState, ...] = ()
     status: ExecutionStatus | None = None
     error_details: JsonObject | None = None
+    point: Point | None = None
 
 
 Step = Creation | Change
@@ -141,8 +160,11 @@ def _life(random: Random, execution_id: str, workflow_id: str, activities: int) 
     moves = 0
     while graph.can_move:
         if moves == cancelled_after:
+            yield Change(execution_id, graph.asked_to_cancel(), point=Point("cancel_requested"))
             yield Change(execution_id, graph.abandoned(), ExecutionStatus.CANCELLED)
             return
+        if random.random() < _SIGNAL_CHANCE:
+            yield Change(execution_id, point=Point("signal", random.choice(_SIGNALS)))
         yield Change(execution_id, (graph.move(),))
         moves += 1
     status = ExecutionStatus.COMPLETED if graph.failure is None else ExecutionStatus.FAILED
@@ -171,45 +193,72 @@ class _Activity:
     status: ActivityStatus = ActivityStatus.PENDING
     attempt: int = 1
     reported: int = 0
+    is_scheduled: bool = False
+    pending_state: PendingState | None = None
+    backoff_seconds: float | None = None
+    error_details: JsonObject | None = None
 
     def move(self, random: Random) -> ActivityState:
         """Go one step on."""
-        error_details = None
-        if self.status is ActivityStatus.PENDING:
-            skipped = self.end is ActivityStatus.SKIPPED
-            self.status = ActivityStatus.SKIPPED if skipped else ActivityStatus.RUNNING
-        elif self.status is ActivityStatus.RETRYING:
-            self.status = ActivityStatus.RUNNING
-            self.attempt += 1
-            self.reported = 0
-        elif self.reported < self.progress_reports:
-            self.reported += 1
-        elif self.attempt <= self.failing_attempts:
-            self.status = ActivityStatus.RETRYING
-            error_details = random.choice(_FAILURES)
-        else:
+        if self.status is ActivityStatus.RUNNING:
+            self._work_on(random)
+        elif self.end is ActivityStatus.SKIPPED:
             self.status = self.end
-            if self.end is ActivityStatus.FAILED:
-                error_details = random.choice(_FAILURES)
-        return self.state(error_details)
+        elif not self.is_scheduled:
+            self.is_scheduled = True
+        elif self.pending_state is None and random.random() < _PAUSE_CHANCE:
+            self.pending_state = PendingState.PAUSED
+        elif self.backoff_seconds is not None and random.random() < 0.5:
+            self.backoff_seconds = None  # due, and no worker has taken it yet
+        else:
+            self._begin_attempt()
+        return self.state()
+
+    def ask_to_cancel(self) -> ActivityState:
+        self.pending_state = PendingState.CANCEL_REQUESTED
+        return self.state()
 
     def abandon(self) -> ActivityState:
         """End it because its execution is cancelled."""
-        begun = self.status is not ActivityStatus.PENDING
-        self.status = ActivityStatus.CANCELLED if begun else ActivityStatus.SKIPPED
+        self._end(ActivityStatus.CANCELLED if self.is_scheduled else ActivityStatus.SKIPPED)
         return self.state()
 
-    def state(self, error_details: JsonObject | None = None) -> ActivityState:
-        completed = self.status is ActivityStatus.COMPLETED and self.progress_reports
-        told = completed or self.reported
+    def state(self) -> ActivityState:
+        told = self.status is ActivityStatus.RUNNING and self.reported
         progress = round(self.reported / (self.progress_reports + 1), 2) if told else None
         return ActivityState(
             self.activity_id,
             self.status,
             self.attempt,
-            1.0 if completed else progress,
-            error_details,
+            self.is_scheduled,
+            self.pending_state,
+            self.backoff_seconds,
+            progress,
+            self.error_details,
         )
+
+    def _begin_attempt(self) -> None:
+        if self.status is ActivityStatus.RETRYING:
+            self.attempt += 1
+            self.reported = 0
+        self.status = ActivityStatus.RUNNING
+        self.pending_state = self.backoff_seconds = None
+
+    def _work_on(self, random: Random) -> None:
+        if self.reported < self.progress_reports:
+            self.reported += 1
+        elif self.attempt <= self.failing_attempts:
+            self.status = ActivityStatus.RETRYING
+            self.error_details = random.choice(_FAILURES)
+            self.backoff_seconds = _FIRST_BACKOFF_SECONDS * 2 ** (self.attempt - 1)
+        else:
+            failed = self.end is ActivityStatus.FAILED
+            self.error_details = random.choice(_FAILURES) if failed else None
+            self._end(self.end)
+
+    def _end(self, status: ActivityStatus) -> None:
+        self.status = status
+        self.pending_state = self.backoff_seconds = None
 
 
 class _Graph:
@@ -253,6 +302,14 @@ class _Graph:
             self._movable.pop()
             self._tell_dependents(index, state)
         return state
+
+    def asked_to_cancel(self) -> tuple[ActivityState, ...]:
+        """Ask everything that runs to stop."""
+        return tuple(
+            activity.ask_to_cancel()
+            for activity in self._activities
+            if activity.status is ActivityStatus.RUNNING
+        )
 
     def abandoned(self) -> tuple[ActivityState, ...]:
         """End everything that has not ended."""

@@ -44,6 +44,14 @@ class ActivityStatus(StrEnum):
         return _RANKS.get(self, _FINAL_RANK)
 
 
+class PendingState(StrEnum):
+    """What was asked of an activity that has not ended, beside its status."""
+
+    CANCEL_REQUESTED = "cancel_requested"
+    PAUSE_REQUESTED = "pause_requested"
+    PAUSED = "paused"
+
+
 _RANKS: Final = {ActivityStatus.PENDING: 0, ActivityStatus.RUNNING: 1, ActivityStatus.RETRYING: 2}
 _FINAL_RANK: Final = 3
 

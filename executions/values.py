@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any, Final
 
 from executions.errors import RecordingError
+from executions.identifiers import EXECUTION_ID_FORM, is_execution_id
 
 NAME_BYTES: Final = 1_000
 """Longest id, name or type, in UTF-8; Temporal's own limit."""
@@ -86,6 +87,26 @@ def clean_error_details(field: str, value: Mapping[str, Any] | None) -> dict[str
     return {
         "type": None if kind in (None, "") else clean_name(f"{field}.type", kind),
         "message": storable_text(message),
+    }
+
+
+def clean_link(field: str, value: object) -> str | None:
+    """Another execution's id, or None."""
+    if value is None or is_execution_id(value):
+        return value
+    raise UnacceptableValueError(field, f"must have the form {EXECUTION_ID_FORM}, or be None")
+
+
+def clean_point(field: str, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """`{"kind", "name", "at"}` of something that happened in a run; `at` is RFC 3339 text."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or set(value) != {"kind", "name", "at"}:
+        raise UnacceptableValueError(field, "must be an object of kind, name and at, or None")
+    return {
+        "kind": clean_name(f"{field}.kind", value["kind"]),
+        "name": None if value["name"] is None else clean_name(f"{field}.name", value["name"]),
+        "at": clean_name(f"{field}.at", value["at"]),
     }
 
 

@@ -1,4 +1,4 @@
-"""Executions for tests to act on, made through the write path."""
+"""Executions for tests to act on, made through the write path, and what is shown of them."""
 
 from typing import Any
 
@@ -22,3 +22,23 @@ def an_execution(*activity_ids: str, **fields: Any) -> str:
         "activities": activities,
     }
     return create_execution(**(defaults | fields)).execution_id
+
+
+def shown_activity(activity_id: str, activity_name: str, **fields: Any) -> dict[str, Any]:
+    """What the document shows of an activity of which only these are known."""
+    return {
+        "activity_id": activity_id,
+        "activity_name": activity_name,
+        "activity_type": "activity",
+        "status": "pending",
+        "pending_state": None,
+        "scheduled_at": None,
+        "started_at": None,
+        "completed_at": None,
+        "error_details": None,
+        "retry_count": 0,
+        "next_attempt_at": None,
+        "depends_on": [],
+        "progress": None,
+        "child_execution_id": None,
+    } | fields

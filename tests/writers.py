@@ -46,12 +46,16 @@ def ensure(execution_id: str) -> None:
 
 
 def change_a_step(execution_id: str, mark: str, random: Random) -> None:
+    from django.utils import timezone
+
     from executions.recording import changing
-    from executions.statuses import ActivityStatus
+    from executions.statuses import ActivityStatus, PendingState
 
     with changing(execution_id) as change:
         activity = change.activity(random.choice(STEPS))
         activity.progress = random.random()
+        activity.pending_state = random.choice([None, *PendingState])
+        activity.next_attempt_at = random.choice([None, timezone.now()])
         if not ActivityStatus(activity.status).is_final or random.random() < 0.2:
             activity.attempt += random.randrange(2)
             activity.status = random.choice([*ActivityStatus, ActivityStatus.RUNNING])
@@ -62,6 +66,11 @@ def change_the_execution(execution_id: str, mark: str, random: Random) -> None:
 
     with changing(execution_id) as change:
         change.execution.run_id = mark
+        change.execution.latest_point = {
+            "kind": "signal",
+            "name": mark,
+            "at": "2026-01-02T03:04:05.678901Z",
+        }
 
 
 def add_an_activity(execution_id: str, mark: str, random: Random) -> None:

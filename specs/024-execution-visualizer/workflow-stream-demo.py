@@ -9,10 +9,10 @@
     workflow-stream-demo.py              serve an example execution on 127.0.0.1:8765
     workflow-stream-demo.py --stdout     print the messages of one run, one JSON text a line
 
-The example runs five activities in a row; process_data fails once and is retried. A served
-execution starts when its first viewer connects, and all its events are kept. What protocol.md
-asks of a server is here, except what needs a database and users: events live in memory, and
-whoever reaches the port may look.
+The example runs five activities in a row; process_data fails once, backs off and is retried,
+and then a signal approves of it. A served execution starts when its first viewer connects, and
+all its events are kept. What protocol.md asks of a server is here, except what needs a database
+and users: events live in memory, and whoever reaches the port may look.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from websockets.exceptions import ConnectionClosed
 
 ADDRESS = "/api/v1/ws/executions/"
 ACTIVITIES = ["fetch_data", "validate_input", "process_data", "send_notification", "cleanup"]
+FAILURE = {"type": "ConnectionError", "message": "the warehouse did not answer"}
 LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 CLIENT_MESSAGES_ACCEPTED = 20
 
@@ -86,18 +87,26 @@ class Execution:
             "started_at": None,
             "completed_at": None,
             "error_details": None,
+            "parent_execution_id": None,
+            "previous_execution_id": None,
+            "next_execution_id": None,
+            "latest_point": None,
             "activities": [
                 {
                     "activity_id": str(number),
                     "activity_name": name,
-                    "activity_type": name,
+                    "activity_type": "activity",
                     "status": "pending",
+                    "pending_state": None,
+                    "scheduled_at": None,
                     "started_at": None,
                     "completed_at": None,
                     "error_details": None,
                     "retry_count": 0,
+                    "next_attempt_at": None,
                     "depends_on": [str(number - 1)] if number > 1 else [],
                     "progress": None,
+                    "child_execution_id": None,
                 }
                 for number, name in enumerate(ACTIVITIES, start=1)
             ],
@@ -108,6 +117,10 @@ class Execution:
         """The time, which never goes back."""
         self.seconds = max(self.seconds, time.time())
         return timestamp(self.seconds)
+
+    def in_seconds(self, seconds: float) -> str:
+        self.now()
+        return timestamp(self.seconds + seconds)
 
     def change(self, values: dict[str, Any]) -> None:
         """Writes `values`, by their paths in the document; what they change is one event."""
@@ -163,27 +176,31 @@ async def run(execution: Execution, speed: float) -> None:
     execution.change({"/status": "running", "/started_at": execution.now()})
     for position, name in enumerate(ACTIVITIES):
         at = f"/activities/{position}"
+        execution.change({f"{at}/scheduled_at": execution.now()})
         await work(0.3)
         execution.change({f"{at}/status": "running", f"{at}/started_at": execution.now()})
         await work(1.0)
         if name == "process_data":
             execution.change({f"{at}/progress": 0.4})
             await work(0.8)
-            error = {"type": "ConnectionError", "message": "the warehouse did not answer"}
+            backoff_seconds = 1.5
             execution.change(
                 {
                     f"{at}/status": "retrying",
-                    f"{at}/error_details": error,
+                    f"{at}/error_details": FAILURE,
+                    f"{at}/next_attempt_at": execution.in_seconds(backoff_seconds / speed),
                     f"{at}/progress": None,
                 }
             )
-            await work(1.5)
+            await work(backoff_seconds)
+            execution.change({f"{at}/next_attempt_at": None})
+            await work(0.2)
+            # What went wrong stays to be seen until an attempt has completed.
             execution.change(
                 {
                     f"{at}/status": "running",
                     f"{at}/started_at": execution.now(),
                     f"{at}/retry_count": 1,
-                    f"{at}/error_details": None,
                 }
             )
             for progress in (0.5, 0.9):
@@ -193,9 +210,14 @@ async def run(execution: Execution, speed: float) -> None:
             {
                 f"{at}/status": "completed",
                 f"{at}/completed_at": execution.now(),
+                f"{at}/error_details": None,
                 f"{at}/progress": None,
             }
         )
+        if name == "process_data":
+            await work(0.5)
+            signal = {"kind": "signal", "name": "approve", "at": execution.now()}
+            execution.change({"/latest_point": signal})
     execution.change({"/status": "completed", "/completed_at": execution.now()})
     execution.finish()
 

@@ -20,7 +20,8 @@ With --check there is no screen: a line for each message, then the verdict. Exit
   3  --timeout passed, or --max-attempts connections in a row brought nothing
 
 The rooms of this file, in order: text, identifiers and documents, the fold (pure), the connection,
---check, the picture (pure), the screen (Textual, loaded only when needed), the command.
+where things stand (pure), --check, the picture (pure), the screen (Textual, loaded only when
+needed), the command.
 """
 
 from __future__ import annotations
@@ -106,6 +107,11 @@ def moment(value: object) -> datetime | None:
 def clock(value: object) -> str:
     instant = moment(value)
     return f"{instant:%H:%M:%S}.{instant.microsecond // 1000:03}" if instant else "--:--:--.---"
+
+
+def day_and_clock(value: object) -> str:
+    instant = moment(value)
+    return f"{instant:%Y-%m-%d} {clock(value)}Z" if instant else inert(value, 40)
 
 
 def span(seconds: float) -> str:
@@ -835,6 +841,108 @@ class Follower:
         self._news(text, closes=closes, failures=self.link.failures + 1)
 
 
+# Where things stand, in an operator's words: for --check and for the picture. Pure.
+
+OPEN_STATUSES = ("pending", "running", "retrying")
+ASKED: Mapping[str, str] = {
+    "cancel_requested": "cancelling",
+    "pause_requested": "pausing",
+    "paused": "paused",
+}
+KINDS: Mapping[str, str] = {
+    "activity": "activity",
+    "local_activity": "local activity",
+    "child_workflow": "child workflow",
+    "timer": "timer",
+    "nexus_operation": "Nexus operation",
+}
+
+
+def standing(item: Json) -> str:
+    """Where an activity stands: what was asked of it, else what it waits for, else its status.
+
+    An execution's is its status, and so is that of an activity whose document lacks the
+    fields that tell more.
+    """
+    status, asked = item.get("status"), item.get("pending_state")
+    if status in OPEN_STATUSES and isinstance(asked, str) and asked in ASKED:
+        return ASKED[asked]
+    if status == "pending" and "scheduled_at" in item:
+        return "planned" if item["scheduled_at"] is None else "queued"
+    if status == "retrying" and "next_attempt_at" in item:
+        return "retry queued" if item["next_attempt_at"] is None else "backing off"
+    return inert(status, 40)
+
+
+def attempt_of(item: Json) -> int:
+    retries = item.get("retry_count")
+    return retries + 1 if isinstance(retries, int) and retries > 0 else 1
+
+
+def timing(item: Json, now: float) -> str:
+    """How long it waits, runs or took; where it backs off, when it is tried again."""
+    status = item.get("status")
+    if status == "retrying" and "next_attempt_at" in item:
+        due = moment(item["next_attempt_at"])
+        if due is None:
+            return ""
+        remaining = due.timestamp() - now
+        return f"in {span(remaining)}" if remaining > 0 else "due"
+    began = moment(item.get("scheduled_at" if status == "pending" else "started_at"))
+    ended = moment(item.get("completed_at"))
+    return span((ended.timestamp() if ended else now) - began.timestamp()) if began else ""
+
+
+def standing_in_words(item: Json, now: float) -> str:
+    """Where it stands, since when, and at which attempt."""
+    status, words, number = item.get("status"), standing(item), attempt_of(item)
+    time_told = timing(item, now)
+    if status == "retrying" and "next_attempt_at" in item:
+        return f"{words}: attempt {number + 1} {time_told or 'waits'}"
+    if words in ASKED.values():
+        words += f", {status}"
+    if time_told:
+        words += f" {'for' if status in OPEN_STATUSES else 'after'} {time_told}"
+    return f"{words}, attempt {number}" if number > 1 else words
+
+
+def kind_of(item: Json) -> str:
+    """What kind of activity it is, where it is no ordinary one."""
+    kind = item.get("activity_type")
+    if kind in (None, "activity", item.get("activity_name")):
+        return ""
+    return KINDS.get(kind, inert(kind, 30)) if isinstance(kind, str) else inert(kind, 30)
+
+
+def failure_of(item: Json) -> str:
+    """The last failure in a line: its type and message."""
+    details = item.get("error_details")
+    parts = [details.get("type"), details.get("message")] if isinstance(details, dict) else []
+    return ": ".join(inert(part, 80) for part in parts if part not in (None, ""))
+
+
+def point_in_words(point: object) -> str:
+    """A point of the run: "signal approve", for example."""
+    if not isinstance(point, dict):
+        return ""
+    kind, name = point.get("kind"), point.get("name")
+    words = inert(kind, 40).replace("_", " ")
+    return words if name in (None, "") else f"{words} {inert(name, 60)}"
+
+
+def links_of(document: Json) -> list[tuple[str, str]]:
+    """The executions that this one belongs to, goes on from, or goes on as: their part and id."""
+    names = ("parent", "previous", "next")
+    found = [(f"{name} run", document.get(f"{name}_execution_id")) for name in names]
+    return [(part, inert(execution_id, 64)) for part, execution_id in found if execution_id]
+
+
+def counted_to(document: Json, now: float) -> float:
+    """The instant that durations are told at: the end of an execution that has ended, else now."""
+    ended = moment(document.get("completed_at"))
+    return min(now, ended.timestamp()) if ended else now
+
+
 # --check: no screen, a line for each message, then the verdict.
 
 
@@ -846,6 +954,32 @@ def value_at(document: Any, pointer: str) -> Any:
         return None
 
 
+def known_change(field: str, old: Any, value: Any) -> str:
+    """The words for a change whose field and value alone say little; "" for any other."""
+    match field, value:
+        case "error_details", dict():
+            return failure_of({field: value})
+        case "latest_point", dict():
+            return point_in_words(value)
+        case "next_attempt_at", str() if moment(value):
+            return f"next attempt {clock(value)[:8]}"
+        case "next_attempt_at", None:
+            return "retry queued"
+        case "scheduled_at", str():
+            return "queued"
+        case "retry_count", int():
+            return f"attempt {value + 1}"
+        case "progress", int() | float() if 0 <= value <= 1:
+            return f"progress {value:.0%}"
+        case "pending_state", str():
+            return inert(value, 40).replace("_", " ")
+        case "pending_state", None if isinstance(old, str):
+            return f"no longer {ASKED.get(old, inert(old, 40))}"
+        case _, str() if field.endswith("_execution_id"):
+            return f"{field.removesuffix('_execution_id')} run {inert(value, 64)}"
+    return ""
+
+
 def change_in_words(document: Json | None, op: Json) -> tuple[str, str, bool]:
     """What an operation changes, how, and whether that is a detail beside other changes.
 
@@ -854,8 +988,9 @@ def change_in_words(document: Json | None, op: Json) -> tuple[str, str, bool]:
     path, value = op["path"], op.get("value")
     parts = path.split("/")[1:]
     if len(parts) == 2 and parts[0] == "activities" and op.get("op") == "add":
-        name, status = value_at(value, "/activity_name"), value_at(value, "/status")
-        return f"new activity {inert(name, 40)}", inert(status, 40), False
+        added = value if isinstance(value, dict) else {}
+        kind = KINDS.get(str(added.get("activity_type")), "activity")
+        return f"new {kind} {inert(added.get('activity_name'), 40)}", standing(added), False
     subject, place = "execution", parts
     if len(parts) > 2 and parts[0] == "activities":
         name = value_at(document, f"/activities/{parts[1]}/activity_name")
@@ -864,10 +999,10 @@ def change_in_words(document: Json | None, op: Json) -> tuple[str, str, bool]:
     old = value_at(document, path)
     if op.get("op") == "remove":
         return subject, f"{field} removed", False
-    if field == "error_details" and isinstance(value, dict):
-        return subject, f"{inert(value.get('type'), 40)}: {inert(value.get('message'), 80)}", False
     was = "" if old is None or len(inert(old)) > 20 else f"{inert(old)} → "
-    return subject, f"{field} {was}{inert(value, 60)}", value is None or field.endswith("_at")
+    told = known_change(field, old, value) or f"{field} {was}{inert(value, 60)}"
+    detail = value is None or (field.endswith("_at") and field != "next_attempt_at")
+    return subject, told, detail
 
 
 def patch_in_words(document: Json | None, ops: object, limit: int = 3) -> str:
@@ -966,8 +1101,15 @@ class Look:
 
 LOOKS: Mapping[str, Look] = {
     "pending": Look("○", "bright_black"),
+    "planned": Look("○", "bright_black"),
+    "queued": Look("◎", "cyan"),
     "running": Look("◉", "bold cyan"),
     "retrying": Look("↻", "bold yellow"),
+    "backing off": Look("↻", "bold yellow"),
+    "retry queued": Look("◎", "bold yellow"),
+    "cancelling": Look("⊘", "bold magenta"),
+    "pausing": Look("‖", "bold blue"),
+    "paused": Look("‖", "bold blue"),
     "completed": Look("✓", "green"),
     "failed": Look("✗", "bold red"),
     "cancelled": Look("⊘", "magenta"),
@@ -1085,13 +1227,6 @@ def _topological(parents: Sequence[Sequence[int]]) -> list[int]:
     return order + sorted(set(waiting) - set(order))
 
 
-def elapsed(item: Json, now: float) -> str:
-    started, completed = moment(item.get("started_at")), moment(item.get("completed_at"))
-    if started is None:
-        return ""
-    return span((completed.timestamp() if completed else now) - started.timestamp())
-
-
 def progress_bar(value: object, width: int = 5) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         return ""
@@ -1100,9 +1235,9 @@ def progress_bar(value: object, width: int = 5) -> str:
 
 
 def node_lines(item: Json, waits_for: Sequence[str], now: float, wide: bool) -> tuple[Line, Line]:
-    """A node's left part (symbol, name, what it joins) and right part (its facts)."""
-    status = item.get("status")
-    appearance = look(status)
+    """A node's left part (symbol, name, what it is, what it joins) and right part (its facts)."""
+    status, stands = item.get("status"), standing(item)
+    appearance = look(stands)
     turning = status == "running"
     symbol = SPINNER[int(now * 4) % len(SPINNER)] if turning else appearance.symbol
     name = item.get("activity_name") or item.get("workflow_type") or item.get("workflow_id") or "?"
@@ -1110,45 +1245,74 @@ def node_lines(item: Json, waits_for: Sequence[str], now: float, wide: bool) -> 
         (symbol, appearance.style),
         (f" {inert(name, 120)}", "bold" if turning else PLAIN),
     ]
+    for text, style in (
+        (kind_of(item), QUIET),
+        (f"✗ {failure_of(item)}" if status != "completed" and failure_of(item) else "", "red"),
+        (inert(item.get("child_execution_id") or "", 64), QUIET),
+    ):
+        if text:
+            left.append((f"  {text}", style))
     if len(waits_for) > 1:
         names = [inert(each, 30) for each in waits_for[:3]] + ["…"] * (len(waits_for) > 3)
         left.append((f"  ⇠ {len(waits_for):,}: {', '.join(names)}", QUIET))
-    retries = item.get("retry_count")
-    retried = isinstance(retries, int) and retries > 0
-    right: Line = [(f"{f'↻{retries}' if retried else '':>4} ", "yellow")]
-    if wide:
-        bar = progress_bar(item.get("progress")) if status != "completed" else ""
-        right.append((f"{bar:>10} ", appearance.style))
-    right.append((f"{inert(status, 16):<10}", appearance.style))
-    right.append((f"{elapsed(item, now):>9}", QUIET))
+    right: Line = []
+    bar = progress_bar(item.get("progress")) if wide and status != "completed" else ""
+    if bar:
+        right.append((f" {bar} ", appearance.style))
+    number = attempt_of(item)
+    if bar or number > 1:
+        right.append((f"{f'#{number}' if number > 1 else '':>4}", "yellow"))
+    right.append((f" {inert(stands, 16):<12} ", appearance.style))
+    right.append((f"{timing(item, now):>{11 if wide else 9}}", QUIET))
     return left, right
 
 
 def status_counts(activities: Sequence[Json]) -> Line:
-    counts = Counter(inert(activity.get("status"), 20) for activity in activities)
+    counts = Counter(standing(activity) for activity in activities)
     line: Line = []
-    for status, count in counts.most_common():
-        appearance = look(status)
-        line.append((f"{appearance.symbol} {count:,} {status}   ", appearance.style))
+    for stands, count in counts.most_common():
+        appearance = look(stands)
+        line.append((f"{appearance.symbol} {count:,} {inert(stands, 20)}   ", appearance.style))
     return line
 
 
-def fields_of(item: Json) -> list[Line]:
-    """Every member of an execution or activity, unknown ones too."""
-    lines: list[Line] = []
-    for name, value in item.items():
+def run_line(document: Json) -> Line:
+    """The latest point of the run, and the executions it is linked to."""
+    point = document.get("latest_point")
+    line: Line = []
+    if isinstance(point, dict):
+        line.append((f"◆ {point_in_words(point)} ", "bold"))
+        line.append((f"{clock(point.get('at'))[:8]}   ", QUIET))
+    for part, execution_id in links_of(document):
+        line += [(f"{part} ", LABEL), (f"{execution_id}   ", PLAIN)]
+    return line
+
+
+def fields_of(item: Json, now: float) -> list[Line]:
+    """Where it stands, then every member of an execution or activity, unknown ones too."""
+    if not item:
+        return []
+    appearance = look(standing(item))
+    lines: list[Line] = [
+        [(f"{appearance.symbol} {standing_in_words(item, now)}", appearance.style)]
+    ]
+    # Objects (a failure, the latest point of the run) are what one looks for first.
+    for name, value in sorted(item.items(), key=lambda each: not isinstance(each[1], dict)):
         if name == "activities":
             continue
-        label = (f"{inert(name, 16):<15}", LABEL)
-        if name == "status":
-            appearance = look(value)
-            lines.append([label, (f"{appearance.symbol} {inert(value, 40)}", appearance.style)])
-        elif name == "error_details" and isinstance(value, dict):
+        label = (f"{inert(name.replace('_execution_id', ' run'), 15):<16}", LABEL)
+        instant = moment(value) if name.endswith("_at") else None
+        if name == "error_details" and isinstance(value, dict):
             lines.append([label, (inert(value.get("type"), 60), "red")])
             texts = str(value.get("message", "")).splitlines()[:50]
             lines += [[("", LABEL), (inert(text, 500), "red")] for text in texts]
+        elif name == "latest_point" and isinstance(value, dict):
+            lines.append([label, (point_in_words(value), PLAIN)])
+            lines.append([(" " * 16, LABEL), (day_and_clock(value.get("at")), PLAIN)])
         elif value is None:
             lines.append([label, (NOTHING, QUIET)])
+        elif instant is not None:
+            lines.append([label, (day_and_clock(value), PLAIN)])
         else:
             lines.append([label, (inert(value, 500), PLAIN)])
     return lines
@@ -1339,7 +1503,8 @@ def viewer_app(address: Address, options: Options) -> App[int]:
             if row.node is not None:
                 item = self.document if row.node == EXECUTION else self.activities[row.node]
                 waits_for = [self.names.get(each, each) for each in dependencies(item)]
-                node_left, right = node_lines(item, waits_for, time.time(), width >= 60)
+                now = counted_to(self.document, time.time())
+                node_left, right = node_lines(item, waits_for, now, width >= 60)
                 left += node_left
             right_strip = strip_of([*right, (" ", PLAIN)], ground)
             room = max(width - right_strip.cell_length, 0)
@@ -1383,7 +1548,8 @@ def viewer_app(address: Address, options: Options) -> App[int]:
 
     class Viewer(App[int]):
         CSS = """
-        #head { height: auto; padding: 0 1; background: $panel; }
+        #head, #run { height: auto; padding: 0 1; background: $panel; }
+        #run { text-wrap: nowrap; text-overflow: ellipsis; }
         #graph { width: 1fr; border: round $surface-lighten-3; }
         #graph:focus { border: round $accent; }
         #side { width: 46; }
@@ -1414,6 +1580,7 @@ def viewer_app(address: Address, options: Options) -> App[int]:
 
         def compose(self) -> ComposeResult:
             yield Static(id="head", markup=False)
+            yield Static(id="run", markup=False)
             with Horizontal():
                 yield Graph()
                 with Vertical(id="side"):
@@ -1461,10 +1628,13 @@ def viewer_app(address: Address, options: Options) -> App[int]:
             lit = {kind: now - at < 0.4 for kind, at in self.lit.items()}
             link = self.follower.link
             self.draw("head", self.head_lines(state, now))
+            run = run_line(state.document or {})
+            self.draw("run", [run])
+            self.query_one("#run").display = bool(run)
             self.draw("messages", message_facts(state, lit))
             self.draw("stream", stream_facts(state, link, self.follower.received_at, now))
             self.draw("verdict", verdict_lines(state))
-            self.draw("fields", fields_of(graph.selected()))
+            self.draw_fields(now)
 
         def head_lines(self, state: StreamState, now: float) -> list[Line]:
             document = state.document or {}
@@ -1484,9 +1654,13 @@ def viewer_app(address: Address, options: Options) -> App[int]:
                 self.drawn[name] = text
                 self.query_one(f"#{name}", Static).update(text)
 
+        def draw_fields(self, now: float) -> None:
+            graph = self.query_one(Graph)
+            self.draw("fields", fields_of(graph.selected(), counted_to(graph.document, now)))
+
         @on(Graph.Selected)
         def show_selected(self) -> None:
-            self.draw("fields", fields_of(self.query_one(Graph).selected()))
+            self.draw_fields(time.time())
             self.query_one("#details").scroll_home(animate=False)
 
         def action_reconnect(self) -> None:

@@ -4,22 +4,22 @@ import json
 import re
 from collections.abc import Iterator
 from copy import deepcopy
-from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 import yaml
 from django.core.management import call_command
+from django.utils import timezone
 from jsonschema import Draft7Validator
 
-from executions.document import JsonObject, execution_document
+from executions.document import JsonObject
 from executions.event_log import read_events
 from executions.identifiers import EVENT_ID_FORM, EXECUTION_ID_FORM, EventId
 from executions.models import Execution
+from executions.recording import changing
 from executions.snapshots import read_snapshot
-from executions.statuses import ActivityStatus, ExecutionStatus
+from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
 from streaming.close_codes import ClientAction, CloseCode
 from streaming.discovery import channels_of_module
 from streaming.schemas import visualization
@@ -27,7 +27,9 @@ from streaming.schemas.visualization import Heartbeat, ResyncReason, decode, enc
 from streaming.snapshot import snapshot_text
 from streaming.start import MalformedReplayError, parse_replay
 from streaming.ws import execution_streaming
+from tests.document_fields import ACTIVITY_FIELDS, EXECUTION_FIELDS
 from tests.integration.asyncapi.installing import official_schema
+from tests.samples import an_execution
 from tests.truth import nobody_listening
 
 Json = Any
@@ -117,6 +119,7 @@ class TestItsChannel:
 
     def test_execution_ids_have_the_form_that_is_said(self, channel: Json, schemas: Json) -> None:
         assert schemas["executionId"]["pattern"] == f"^{EXECUTION_ID_FORM}$"
+        assert schemas["executionLink"]["pattern"] == f"^{EXECUTION_ID_FORM}$"
         assert f"`{EXECUTION_ID_FORM}`" in channel["parameters"]["executionId"]["description"]
         for example in channel["parameters"]["executionId"]["examples"]:
             assert re.fullmatch(EXECUTION_ID_FORM, example)
@@ -180,20 +183,14 @@ class TestItsDocuments:
     def test_statuses_are_those_of_the_code(self, schemas: Json) -> None:
         assert schemas["execution"]["properties"]["status"]["enum"] == list(ExecutionStatus)
         assert schemas["activity"]["properties"]["status"]["enum"] == list(ActivityStatus)
+        pending_state = schemas["activity"]["properties"]["pending_state"]
+        assert pending_state["enum"] == [*PendingState, None]
 
     def test_fields_are_those_of_the_code_all_required_in_their_order(self, schemas: Json) -> None:
-        moment = datetime(2026, 1, 2, tzinfo=UTC)
-        fields = dict.fromkeys(
-            ("execution_id", "workflow_id", "workflow_type", "run_id", "status", "started_at",
-             "completed_at", "error_details", "activity_id", "activity_name", "activity_type",
-             "progress")
-        )  # fmt: skip
-        row: Any = SimpleNamespace(**fields, created_at=moment, attempt=1, depends_on=[])
-        made = execution_document(row, [row])
-        assert list(schemas["execution"]["properties"]) == list(made)
-        assert schemas["execution"]["required"] == list(made)
-        assert list(schemas["activity"]["properties"]) == list(made["activities"][0])
-        assert schemas["activity"]["required"] == list(made["activities"][0])
+        assert tuple(schemas["execution"]["properties"]) == EXECUTION_FIELDS
+        assert tuple(schemas["execution"]["required"]) == EXECUTION_FIELDS
+        assert tuple(schemas["activity"]["properties"]) == ACTIVITY_FIELDS
+        assert tuple(schemas["activity"]["required"]) == ACTIVITY_FIELDS
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +210,18 @@ def sent(transactional_db: None) -> list[JsonObject]:
     """Every message of simulated executions' streams, and all that a connection adds."""
     with nobody_listening():
         call_command("simulate", executions=12, activities=4, changes_per_second=0.0, seed=11)
+        # What no simulated execution has at its end.
+        linked = an_execution("child", parent_execution_id="p", previous_execution_id="q")
+        with changing(linked) as change:
+            activity = change.activity("child")
+            activity.status = ActivityStatus.RETRYING
+            activity.pending_state = PendingState.PAUSE_REQUESTED
+            activity.next_attempt_at = timezone.now()
+            activity.progress = 0.5
+            activity.child_execution_id = "c"
+            change.execution.run_id = "run"
+            change.execution.next_execution_id = "r"
+            change.execution.status = ExecutionStatus.CONTINUED_AS_NEW
     texts = []
     for execution_id in Execution.objects.values_list("pk", flat=True):
         texts += [event.message for event in read_events(execution_id, -1, 1_000)]
@@ -237,7 +246,11 @@ class TestItsMessages:
         }  # fmt: skip
         executions = [message["execution"] for message in sent if "execution" in message]
         assert {each["status"] for each in executions} >= {"completed", "failed", "cancelled"}
-        assert any(each["error_details"] for each in executions)
+        for name in EXECUTION_FIELDS:
+            assert any(each[name] for each in executions), f"no execution has {name}"
+        activities = [activity for each in executions for activity in each["activities"]]
+        for name in ACTIVITY_FIELDS:
+            assert any(activity[name] for activity in activities), f"no activity has {name}"
         for message in sent:
             errors = [error.message for error in payloads.iter_errors(message)]
             assert errors == [], message
@@ -252,7 +265,7 @@ class TestItsMessages:
                 if (message["type"], name) not in tried:
                     tried.add((message["type"], name))
                     assert not payloads.is_valid(wrong), f"{name}: {wrong}"
-        assert len(tried) > 90
+        assert len(tried) > 200
 
 
 def tampered(message: JsonObject) -> Iterator[tuple[str, JsonObject]]:
@@ -273,7 +286,9 @@ def tampered(message: JsonObject) -> Iterator[tuple[str, JsonObject]]:
 
 STRICT_TEXTS = {
     "type", "execution_id", "event_id", "timestamp", "status", "op", "path", "reason",
-    "created_at", "started_at", "completed_at",
+    "created_at", "scheduled_at", "started_at", "completed_at", "next_attempt_at", "at",
+    "pending_state", "parent_execution_id", "previous_execution_id", "next_execution_id",
+    "child_execution_id",
 }  # fmt: skip
 Place = tuple[str | int, ...]
 

@@ -14,8 +14,8 @@ from executions.recording import (
     UnknownExecutionError,
     changing,
 )
-from executions.statuses import ActivityStatus, ExecutionStatus
-from tests.samples import an_execution
+from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
+from tests.samples import an_execution, shown_activity
 from tests.truth import assert_log_is_whole, assert_patches_tell_the_truth, nobody_listening
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -58,12 +58,19 @@ def test_every_field_that_differs_is_one_operation_of_one_event() -> None:
         change.execution.started_at = MOMENT.astimezone(timezone(timedelta(hours=9)))
         change.execution.run_id = "run"
         change.execution.workflow_type = "Renamed"
+        change.execution.parent_execution_id = "parent"
+        change.execution.previous_execution_id = "previous"
+        change.execution.next_execution_id = "next"
+        change.execution.latest_point = {"kind": "signal", "name": "s", "at": WRITTEN_MOMENT}
         activity = change.activity("b")
         activity.status = ActivityStatus.FAILED
         activity.attempt = 3
         activity.progress = 1
         activity.completed_at = MOMENT
         activity.error_details = {"type": "E", "message": "no"}
+        activity.pending_state = PendingState.CANCEL_REQUESTED
+        activity.scheduled_at = activity.next_attempt_at = MOMENT
+        activity.child_execution_id = "child"
     assert len(told.events) == 1
     assert {operation["path"]: operation["value"] for operation in told.operations} == {
         "/activities/1/status": "failed",
@@ -71,10 +78,18 @@ def test_every_field_that_differs_is_one_operation_of_one_event() -> None:
         "/activities/1/progress": 1.0,
         "/activities/1/completed_at": WRITTEN_MOMENT,
         "/activities/1/error_details": {"type": "E", "message": "no"},
+        "/activities/1/pending_state": "cancel_requested",
+        "/activities/1/scheduled_at": WRITTEN_MOMENT,
+        "/activities/1/next_attempt_at": WRITTEN_MOMENT,
+        "/activities/1/child_execution_id": "child",
         "/status": "running",
         "/started_at": WRITTEN_MOMENT,
         "/run_id": "run",
         "/workflow_type": "Renamed",
+        "/parent_execution_id": "parent",
+        "/previous_execution_id": "previous",
+        "/next_execution_id": "next",
+        "/latest_point": {"kind": "signal", "name": "s", "at": WRITTEN_MOMENT},
     }
 
 
@@ -94,7 +109,11 @@ def test_what_ends_as_it_was_is_no_event() -> None:
 
 
 def test_values_changed_in_place_are_recorded() -> None:
-    execution_id = an_execution("a", error_details={"type": None, "message": "first"})
+    execution_id = an_execution(
+        "a",
+        error_details={"type": None, "message": "first"},
+        latest_point={"kind": "signal", "name": "s", "at": WRITTEN_MOMENT},
+    )
     with changing(execution_id) as change:
         change.activity("a").error_details = {"type": None, "message": "first"}
     with (
@@ -107,10 +126,13 @@ def test_values_changed_in_place_are_recorded() -> None:
         activity.error_details["message"] = "second"
         assert change.execution.error_details is not None
         change.execution.error_details["type"] = "E"
+        assert change.execution.latest_point is not None
+        change.execution.latest_point["name"] = "t"
     assert {operation["path"] for operation in told.operations} == {
         "/activities/0/depends_on",
         "/activities/0/error_details",
         "/error_details",
+        "/latest_point",
     }
 
 
@@ -133,18 +155,9 @@ def test_added_activities_come_at_the_end_and_may_be_changed_further() -> None:
         ("add", "/activities/1"),
         ("add", "/activities/2"),
     ]
-    assert told.operations[2]["value"] == {
-        "activity_id": "c\ufffd",
-        "activity_name": "c",
-        "activity_type": "activity",
-        "status": "running",
-        "started_at": WRITTEN_MOMENT,
-        "completed_at": None,
-        "error_details": None,
-        "retry_count": 0,
-        "depends_on": [],
-        "progress": None,
-    }
+    assert told.operations[2]["value"] == shown_activity(
+        "c\ufffd", "c", status="running", started_at=WRITTEN_MOMENT
+    )
 
 
 def test_the_first_activity_of_an_execution_is_at_position_0() -> None:
@@ -162,6 +175,49 @@ def test_one_activity_is_one_object_however_it_is_asked_for() -> None:
         second = change.activities()[1]
         assert change.find_activity("b") is second
         first.progress, second.progress = 0.25, 0.75
+
+
+def test_activities_loaded_at_once_are_the_objects_that_are_found() -> None:
+    execution_id = an_execution("a\x00", "b", "c")
+    with assert_patches_tell_the_truth(execution_id) as told, changing(execution_id) as change:
+        first = change.activity("b")
+        first.progress = 0.5
+        added = change.add_activity(NewActivity(activity_id="d", activity_name="d"))
+        change.load_activities({"a\x00", "b", "d", "none"})
+        assert change.activity("b") is first
+        assert change.activity("d") is added
+        assert change.find_activity("none") is None
+        change.activity("a\x00").progress = 0.25
+        change.load_activities(["a\ufffd", "c"])
+        change.activity("c").progress = 0.75
+    assert [operation["path"] for operation in told.operations] == [
+        "/activities/1/progress",
+        "/activities/0/progress",
+        "/activities/2/progress",
+        "/activities/3",
+    ]
+
+
+def test_an_activity_that_was_not_there_when_loaded_is_found_once_it_is_added() -> None:
+    execution_id = an_execution("a")
+    with assert_patches_tell_the_truth(execution_id), changing(execution_id) as change:
+        change.load_activities(["a", "late\x00"])
+        assert change.find_activity("late\x00") is None
+        added = change.add_activity(NewActivity(activity_id="late\x00", activity_name="late"))
+        change.load_activities(["late\ufffd"])
+        assert change.activity("late\x00") is added
+
+
+def test_loading_activities_changes_nothing() -> None:
+    execution_id = an_execution("a", "b")
+    an_execution("theirs", execution_id="other")
+    with (
+        assert_patches_tell_the_truth(execution_id, nothing_expected=True),
+        changing(execution_id) as change,
+    ):
+        change.load_activities([])
+        change.load_activities(["a", "b", "theirs", "\ud800", "x" * 2_000])
+        assert change.find_activity("theirs") is None
 
 
 @pytest.mark.parametrize("unknown", ["none", "", "x\x00", "\ud800", "x" * 2_000])

@@ -40,6 +40,13 @@ def change_nothing(change: Change) -> None:
     change.activity("activity-1999")
 
 
+def begin_many_loaded_at_once(change: Change) -> None:
+    change.load_activities([f"activity-{number}" for number in range(1_950, 2_050)])
+    assert change.find_activity("activity-2049") is None
+    change.activity("activity-1998").status = ActivityStatus.RUNNING
+    change.activity("activity-1999").status = ActivityStatus.RUNNING
+
+
 def close(change: Change) -> None:
     change.execution.status = ExecutionStatus.COMPLETED
 
@@ -47,6 +54,8 @@ def close(change: Change) -> None:
 OWN_QUERIES: dict[Callable[[Change], None], int] = {
     # lock the execution; find the activity; write it, the execution and the event
     begin_the_last: 5,
+    # … find them at once, and write one more
+    begin_many_loaded_at_once: 6,
     # … the last position instead, and an insert
     add_one: 5,
     change_the_execution: 3,
@@ -73,7 +82,7 @@ def queries_of(execution_id: str, make: Callable[[Change], None]) -> list[str]:
 def test_the_number_of_queries_does_not_depend_on_the_number_of_activities(
     make: Callable[[Change], None],
 ) -> None:
-    large, small = an_execution(*MANY), an_execution("activity-1999")
+    large, small = an_execution(*MANY), an_execution("activity-1998", "activity-1999")
     assert len(queries_of(small, make)) == OWN_QUERIES[make]
     assert len(queries_of(large, make)) == OWN_QUERIES[make]
     assert_log_is_whole(large)

@@ -22,8 +22,8 @@ from executions.recording import (
     ensure_execution,
 )
 from executions.snapshots import read_snapshot
-from executions.statuses import ActivityStatus, ExecutionStatus
-from tests.samples import an_execution
+from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
+from tests.samples import an_execution, shown_activity
 from tests.truth import assert_log_is_whole, assert_patches_tell_the_truth, nobody_listening
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -50,6 +50,9 @@ def test_creating_an_execution_is_event_0_with_the_whole_document() -> None:
             created_at=MOMENT,
             started_at=MOMENT,
             error_details={"type": None, "message": "so far\x00"},
+            parent_execution_id="p",
+            previous_execution_id="q",
+            latest_point={"kind": "signal", "name": None, "at": WRITTEN_MOMENT},
             activities=[
                 NewActivity(activity_id="b", activity_name="B", progress=0),
                 NewActivity(
@@ -57,15 +60,18 @@ def test_creating_an_execution_is_event_0_with_the_whole_document() -> None:
                     activity_name="A",
                     activity_type="script",
                     status=ActivityStatus.RETRYING,
+                    pending_state=PendingState.PAUSED,
                     attempt=4,
+                    next_attempt_at=MOMENT,
+                    scheduled_at=MOMENT,
                     started_at=MOMENT,
+                    child_execution_id="c",
                     error_details={"type": "E", "message": "no"},
                     depends_on=("b", "b"),
                 ),
             ],
         )
     assert len(told.events) == 1
-    plain = {"activity_type": "activity", "started_at": None, "completed_at": None}
     assert told.messages[0]["execution"] == {
         "execution_id": "mine",
         "workflow_id": "w",
@@ -76,29 +82,26 @@ def test_creating_an_execution_is_event_0_with_the_whole_document() -> None:
         "started_at": WRITTEN_MOMENT,
         "completed_at": None,
         "error_details": {"type": None, "message": "so far\ufffd"},
+        "parent_execution_id": "p",
+        "previous_execution_id": "q",
+        "next_execution_id": None,
+        "latest_point": {"kind": "signal", "name": None, "at": WRITTEN_MOMENT},
         "activities": [
-            plain
-            | {
-                "activity_id": "b",
-                "activity_name": "B",
-                "status": "pending",
-                "error_details": None,
-                "retry_count": 0,
-                "depends_on": [],
-                "progress": 0.0,
-            },
-            {
-                "activity_id": "a",
-                "activity_name": "A",
-                "activity_type": "script",
-                "status": "retrying",
-                "started_at": WRITTEN_MOMENT,
-                "completed_at": None,
-                "error_details": {"type": "E", "message": "no"},
-                "retry_count": 3,
-                "depends_on": ["b"],
-                "progress": None,
-            },
+            shown_activity("b", "B", progress=0.0),
+            shown_activity(
+                "a",
+                "A",
+                activity_type="script",
+                status="retrying",
+                pending_state="paused",
+                scheduled_at=WRITTEN_MOMENT,
+                started_at=WRITTEN_MOMENT,
+                error_details={"type": "E", "message": "no"},
+                retry_count=3,
+                next_attempt_at=WRITTEN_MOMENT,
+                depends_on=["b"],
+                child_execution_id="c",
+            ),
         ],
     }
     assert created.head == told.events[0].event_id

@@ -11,13 +11,8 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from executions.models import (
-    Activity,
-    Event,
-    Execution,
-    UnrecordedWriteError,
-    WorkflowDefinition,
-)
+from executions.models import Activity, Event, Execution, WorkflowDefinition
+from executions.recorded_rows import UnrecordedWriteError
 from executions.recording import record_saved
 from tests.samples import an_execution
 from tests.truth import assert_log_is_whole, assert_patches_tell_the_truth, nobody_listening

@@ -31,9 +31,9 @@ from executions.events import CommittedEvent
 from executions.models import Activity, Execution
 from executions.recording import Change, NewActivity, RecordingError, changing
 from executions.signals import events_committed
-from executions.statuses import ActivityStatus, ExecutionStatus
+from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
 from executions.values import storable_text
-from tests.samples import an_execution
+from tests.samples import an_execution, shown_activity
 from tests.truth import assert_log_is_whole, document_of_rows, nobody_listening
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -44,6 +44,10 @@ Fields = dict[str, Any]
 
 texts = st.text(st.characters(exclude_categories=()), min_size=1, max_size=8)
 details = st.none() | st.fixed_dictionaries({"type": st.none() | texts, "message": texts})
+links = st.sampled_from([None, "a", "b-1", "no/link"])
+points = st.none() | st.fixed_dictionaries(
+    {"kind": texts, "name": st.none() | texts, "at": st.just("2026-01-02T03:04:05.678901Z")}
+)
 moments = st.none() | st.datetimes(timezones=st.just(UTC))
 # mostly what is allowed, so that histories get long
 execution_changes = st.fixed_dictionaries(
@@ -54,6 +58,8 @@ execution_changes = st.fixed_dictionaries(
         "workflow_type": texts,
         "started_at": moments,
         "error_details": details,
+        "next_execution_id": links,
+        "latest_point": points,
     },
 ).filter(len)
 activity_changes = st.fixed_dictionaries(
@@ -61,8 +67,12 @@ activity_changes = st.fixed_dictionaries(
     optional={
         "attempt": st.integers(1, 3),
         "status": st.sampled_from(list(ActivityStatus)),
+        "pending_state": st.none() | st.sampled_from(list(PendingState)),
         "activity_name": texts,
+        "scheduled_at": moments,
         "started_at": moments,
+        "next_attempt_at": moments,
+        "child_execution_id": links,
         "error_details": details,
         "depends_on": st.lists(texts, max_size=3),
         "progress": st.none() | st.floats(0, 1) | st.sampled_from([-0.0, 1, 1.5]),
@@ -96,7 +106,7 @@ def as_shown(fields: Fields) -> Fields:
                 shown[name] = storable_text(value)
             case "depends_on", _:
                 shown[name] = list(dict.fromkeys(map(storable_text, value)))
-            case "error_details", dict():
+            case "error_details" | "latest_point", dict():
                 shown[name] = {key: part and storable_text(part) for key, part in value.items()}
             case _:
                 shown[name] = value
@@ -151,18 +161,7 @@ class Histories(RuleBasedStateMachine):
         for name in added:
             self.names.append(name)
             self.expected["activities"].append(
-                {
-                    "activity_id": storable_text(name),
-                    "activity_name": storable_text(name),
-                    "activity_type": "activity",
-                    "status": "pending",
-                    "started_at": None,
-                    "completed_at": None,
-                    "error_details": None,
-                    "retry_count": 0,
-                    "depends_on": [],
-                    "progress": None,
-                }
+                shown_activity(storable_text(name), storable_text(name))
             )
 
     def existing(self, activities: dict[int, Fields]) -> dict[int, Fields]:

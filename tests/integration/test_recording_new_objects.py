@@ -8,15 +8,16 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ObjectDoesNotExist
 
-from executions.models import Activity, Execution, RecordedQuerySet
+from executions.models import Activity, Execution
+from executions.recorded_rows import RecordedQuerySet
 from executions.recording import (
     ActivityExistsError,
     ExecutionExistsError,
     UnacceptableValueError,
     UnknownExecutionError,
 )
-from executions.statuses import ExecutionStatus
-from tests.samples import an_execution
+from executions.statuses import ExecutionStatus, PendingState
+from tests.samples import an_execution, shown_activity
 from tests.truth import Told, assert_log_is_whole, assert_patches_tell_the_truth, nobody_listening
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -35,10 +36,19 @@ def paths(told: Told) -> list[str]:
 
 
 def test_saving_a_new_execution_creates_it() -> None:
-    row = Execution(execution_id="new", workflow_id="w\x00", workflow_type="t")
+    point = {"kind": "signal", "name": "s", "at": "2026-01-02T03:04:05.678901Z"}
+    row = Execution(
+        execution_id="new",
+        workflow_id="w\x00",
+        workflow_type="t",
+        parent_execution_id="p",
+        latest_point=point,
+    )
     with assert_patches_tell_the_truth("new") as told:
         row.save()
     assert told.messages[0]["type"] == "initial_snapshot"
+    shown = told.messages[0]["execution"]
+    assert (shown["parent_execution_id"], shown["latest_point"]) == ("p", point)
     assert row.workflow_id == "w\ufffd"
     assert row.head == told.events[0].event_id
     with assert_patches_tell_the_truth("new") as told:
@@ -49,10 +59,25 @@ def test_saving_a_new_execution_creates_it() -> None:
 
 def test_saving_a_new_activity_adds_it() -> None:
     execution = Execution.objects.get(pk=an_execution("a"))
-    row = Activity(execution=execution, activity_id="b", activity_name="B", position=77)
+    row = Activity(
+        execution=execution,
+        activity_id="b",
+        activity_name="B",
+        position=77,
+        pending_state=PendingState.PAUSED,
+        scheduled_at=MOMENT,
+        child_execution_id="c",
+    )
     with assert_patches_tell_the_truth(execution.pk) as told:
         row.save()
     assert paths(told) == ["/activities/1"]
+    assert told.operations[0]["value"] == shown_activity(
+        "b",
+        "B",
+        pending_state="paused",
+        scheduled_at="2026-01-02T03:04:05.678901Z",
+        child_execution_id="c",
+    )
     assert row.position == 1
     with assert_patches_tell_the_truth(execution.pk) as told:
         row.progress = 0.5

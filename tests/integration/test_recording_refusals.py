@@ -64,6 +64,11 @@ def assert_refused(
         ("completed_at", "2026-01-01"),
         ("error_details", {"message": "no type"}),
         ("error_details", {}),
+        ("parent_execution_id", "a/b"),
+        ("previous_execution_id", ""),
+        ("next_execution_id", 5),
+        ("latest_point", {"kind": "signal"}),
+        ("latest_point", "signal"),
     ],
 )
 def test_a_value_of_an_execution_that_is_not_acceptable_is_refused(name: str, value: Any) -> None:
@@ -86,6 +91,12 @@ def test_a_value_of_an_execution_that_is_not_acceptable_is_refused(name: str, va
         ("activity_name", "x" * 1_001),
         ("activity_type", ""),
         ("status", "timed_out"),
+        ("pending_state", "sleeping"),
+        ("pending_state", ""),
+        ("pending_state", ActivityStatus.RUNNING),
+        ("scheduled_at", datetime(2026, 1, 1)),  # noqa: DTZ001
+        ("next_attempt_at", "2026-01-01"),
+        ("child_execution_id", "a/b"),
         ("attempt", True),
         ("attempt", 2**31),
         ("started_at", datetime(2026, 1, 1)),  # noqa: DTZ001

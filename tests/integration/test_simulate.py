@@ -1,9 +1,13 @@
 """manage.py simulate: what it writes, its pace, what it tells, and what it refuses."""
 
+import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
+import jsonpatch
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -76,10 +80,46 @@ def test_activities_have_the_times_of_what_happened_to_them() -> None:
     run(executions=6, activities=8, seed=2)
     for activity in Activity.objects.all():
         skipped = activity.status == "skipped"
-        assert (activity.started_at is None) == skipped
         assert (activity.completed_at is None) == skipped
-        assert skipped or activity.started_at <= activity.completed_at  # type: ignore[operator]
-        assert (activity.error_details is not None) == (activity.status == "failed")
+        assert (activity.scheduled_at is None) == skipped
+        never_begun = skipped or activity.status == "cancelled"
+        assert activity.started_at is not None or never_begun
+        moments = [activity.scheduled_at, activity.started_at, activity.completed_at]
+        happened = [moment for moment in moments if moment is not None]
+        assert happened == sorted(happened)
+        assert activity.next_attempt_at is None
+        assert activity.status != "failed" or activity.error_details is not None
+        assert activity.status not in ("completed", "skipped") or activity.error_details is None
+
+
+def test_what_backs_off_is_due_again_after_its_backoff_and_keeps_its_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    monkeypatch.setattr(simulate, "timezone", SimpleNamespace(now=lambda: now))
+    run(executions=12, activities=8, seed=2)
+    backoffs, failures_kept, pending_states, points = set(), 0, set(), set()
+    for execution in Execution.objects.all():
+        documents: list[dict[str, Any]] = []
+        for event in assert_log_is_whole(execution.pk):
+            message = json.loads(event.message)
+            if message["type"] == "activity_patch":
+                told = jsonpatch.apply_patch(documents[-1], message["ops"])
+            else:
+                told = message["execution"]
+            documents.append(told)
+            point = told["latest_point"]
+            points.add(point and (point["kind"], point["name"] is not None))
+            for activity in told["activities"]:
+                if activity["next_attempt_at"] is not None:
+                    due = datetime.fromisoformat(activity["next_attempt_at"])
+                    backoffs.add((due - now).total_seconds())
+                pending_states.add(activity["pending_state"])
+                failures_kept += activity["status"] == "running" and bool(activity["error_details"])
+    assert backoffs == {1, 2}
+    assert failures_kept > 0
+    assert pending_states == {None, "paused", "cancel_requested"}
+    assert points == {None, ("signal", True), ("cancel_requested", False)}
 
 
 def test_a_given_execution_id_is_that_of_the_only_execution() -> None:

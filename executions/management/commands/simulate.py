@@ -5,6 +5,7 @@ import secrets
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from itertools import islice
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from executions import simulation
+from executions.document import rfc3339
 from executions.identifiers import EXECUTION_ID_FORM, is_execution_id
 from executions.models import Activity, Execution
 from executions.recording import ExecutionExistsError, NewActivity, changing, create_execution
@@ -26,7 +28,8 @@ _SLOWEST_RATE: Final = 0.001
 class Command(BaseCommand):
     help = (
         "Write simulated executions, without Temporal, until each of them has ended: their "
-        "activities run, report progress, are retried, fail, are skipped or cancelled. "
+        "activities are queued, run, report progress, back off, are retried or paused, fail, "
+        "are skipped or cancelled; signals come. "
         "The same seed tells the same lives."
     )
 
@@ -156,14 +159,28 @@ def _record(step: simulation.Step) -> None:
         if step.status is not None:
             change.execution.status = step.status
             change.execution.error_details = step.error_details
+        if step.point is not None:
+            change.execution.latest_point = {
+                "kind": step.point.kind,
+                "name": step.point.name,
+                "at": rfc3339(timezone.now()),
+            }
 
 
 def _apply(state: simulation.ActivityState, activity: Activity) -> None:
+    now = timezone.now()
+    if state.is_scheduled and activity.scheduled_at is None:
+        activity.scheduled_at = now
     if state.status is ActivityStatus.RUNNING and activity.status != ActivityStatus.RUNNING:
-        activity.started_at = timezone.now()
+        activity.started_at = now
     elif state.status.is_final and state.status is not ActivityStatus.SKIPPED:
-        activity.completed_at = timezone.now()
+        activity.completed_at = now
+    if state.backoff_seconds is None:
+        activity.next_attempt_at = None
+    elif activity.next_attempt_at is None:
+        activity.next_attempt_at = now + timedelta(seconds=state.backoff_seconds)
     activity.status = state.status
+    activity.pending_state = state.pending_state
     activity.attempt = state.attempt
     activity.progress = state.progress
     activity.error_details = state.error_details

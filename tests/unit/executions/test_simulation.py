@@ -6,10 +6,19 @@ from itertools import groupby
 import pytest
 
 from executions import simulation
-from executions.simulation import Change, Creation, PlannedExecution, Step, execution_ids, steps
+from executions.simulation import (
+    ActivityState,
+    Change,
+    Creation,
+    PlannedExecution,
+    Step,
+    execution_ids,
+    steps,
+)
 from executions.statuses import (
     ActivityStatus,
     ExecutionStatus,
+    PendingState,
     check_activity_transition,
     check_execution_transition,
 )
@@ -31,6 +40,7 @@ class Followed:
         self.status = ExecutionStatus.PENDING
         self.depends_on = {each.activity_id: each.depends_on for each in planned.activities}
         self.states = dict.fromkeys(self.depends_on, (1, ActivityStatus.PENDING))
+        self.shown: dict[str, ActivityState] = {}
 
     def follow(self, change: Change) -> None:
         assert not self.status.is_final, "a step after the end"
@@ -43,15 +53,40 @@ class Followed:
                 assert change.status is ExecutionStatus.CANCELLED or (
                     {ActivityStatus.FAILED, ActivityStatus.SKIPPED} & set(needed)
                 )
-            elif state.status is ActivityStatus.RUNNING:
+            elif state.is_scheduled:
                 assert set(needed) <= {ActivityStatus.COMPLETED}
-            assert state.progress is None or 0 < state.progress <= 1
-            failing = state.status in (ActivityStatus.RETRYING, ActivityStatus.FAILED)
-            assert failing == (state.error_details is not None)
+            self.follow_what_is_beside_the_status(state)
+        assert change.activities or change.status is not None or change.point is not None
         if change.status is not None:
             check_execution_transition(self.status, change.status)
             self.status = change.status
             assert (change.status is ExecutionStatus.FAILED) == (change.error_details is not None)
+
+    def follow_what_is_beside_the_status(self, state: ActivityState) -> None:
+        before = self.shown.get(state.activity_id)
+        assert state != before, "a step that changes nothing"
+        self.shown[state.activity_id] = state
+        begun = state.status not in (ActivityStatus.PENDING, ActivityStatus.SKIPPED)
+        assert state.is_scheduled or not begun
+        assert before is None or state.is_scheduled >= before.is_scheduled
+        if state.progress is not None:
+            assert state.status is ActivityStatus.RUNNING
+            assert 0 < state.progress < 1
+            assert before is not None
+            assert before.status is ActivityStatus.RUNNING, "an attempt begins without progress"
+        if state.backoff_seconds is not None:
+            assert state.status is ActivityStatus.RETRYING
+            assert state.backoff_seconds == 2 ** (state.attempt - 1)
+        if state.status.is_final:
+            assert state.pending_state is None
+        if state.status is ActivityStatus.COMPLETED:
+            assert state.error_details is None
+        elif state.status is ActivityStatus.FAILED:
+            assert state.error_details is not None
+        else:
+            retrying = ActivityStatus.RETRYING in (state.status, before and before.status)
+            failed = state.attempt > 1 or retrying
+            assert failed == (state.error_details is not None), "it stays while it is retried"
 
 
 def follow(life: list[Step]) -> Followed:
@@ -92,9 +127,30 @@ def test_retries_and_progress_are_part_of_life() -> None:
     ]
     assert any(state.status is ActivityStatus.RETRYING for state in states)
     assert any(state.attempt == 3 for state in states)
+    assert any(state.pending_state is PendingState.PAUSED for state in states)
+    retrying = [state for state in states if state.status is ActivityStatus.RETRYING]
+    assert {state.backoff_seconds for state in retrying} == {1.0, 2.0, None}
     assert any(
         state.status is ActivityStatus.RUNNING and state.progress is not None for state in states
     )
+
+
+def test_signals_come_and_what_runs_is_asked_to_stop_before_it_is_cancelled() -> None:
+    changes = [step for step in steps(2, 50, 5) if isinstance(step, Change)]
+    points = Counter(step.point.kind for step in changes if step.point is not None)
+    ends = Counter(step.status for step in changes)
+    assert points["signal"] > 10
+    assert points["cancel_requested"] == ends[ExecutionStatus.CANCELLED] > 0
+    asked = [
+        state
+        for step in changes
+        if step.point is not None and step.point.kind == "cancel_requested"
+        for state in step.activities
+    ]
+    assert asked
+    assert {(state.status, state.pending_state) for state in asked} == {
+        (ActivityStatus.RUNNING, PendingState.CANCEL_REQUESTED)
+    }
 
 
 def test_activities_depend_on_earlier_ones_only() -> None:

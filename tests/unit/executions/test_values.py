@@ -187,6 +187,58 @@ def test_error_details_of_another_form_are_refused(details: object) -> None:
 
 
 @pytest.mark.parametrize(
+    "execution_id", [None, "a", "3f0c2a44-8d4e-4f5e-9a57-6a1f2f6f0d11", "x" * 64]
+)
+def test_a_link_is_an_execution_id_or_none(execution_id: str | None) -> None:
+    assert values.clean_link("field", execution_id) == execution_id
+
+
+@pytest.mark.parametrize("execution_id", ["", "a/b", "x" * 65, "-a", 5, b"a", ["a"], "a\n", "\xe4"])
+def test_a_link_of_another_form_is_refused_with_the_form(execution_id: object) -> None:
+    told = refused(values.clean_link, execution_id)
+    assert told == "field must have the form [A-Za-z0-9][A-Za-z0-9._-]{0,63}, or be None"
+
+
+AT = "2026-01-02T03:04:05.678901Z"
+
+
+@pytest.mark.parametrize(
+    ("point", "stored"),
+    [
+        (None, None),
+        ({"kind": "signal", "name": "approve", "at": AT},
+         {"kind": "signal", "name": "approve", "at": AT}),
+        ({"at": AT, "kind": "reset", "name": None}, {"kind": "reset", "name": None, "at": AT}),
+        ({"kind": "k\x00", "name": "n\ud800", "at": AT},
+         {"kind": "k\ufffd", "name": "n\ufffd", "at": AT}),
+    ],
+)  # fmt: skip
+def test_a_point_is_a_kind_a_name_if_there_is_one_and_a_time(
+    point: dict[str, Any] | None, stored: dict[str, Any] | None
+) -> None:
+    assert values.clean_point("field", point) == stored
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ({}, "of kind, name and at"),
+        ({"kind": "a", "name": "b"}, "of kind, name and at"),
+        ({"kind": "a", "name": "b", "at": AT, "by": "c"}, "of kind, name and at"),
+        ("signal", "of kind, name and at"),
+        (["kind", "name", "at"], "of kind, name and at"),
+        ({"kind": None, "name": "b", "at": AT}, "field.kind must be text"),
+        ({"kind": "", "name": "b", "at": AT}, "field.kind must not be empty"),
+        ({"kind": "a", "name": "", "at": AT}, "field.name must not be empty"),
+        ({"kind": "a", "name": "x" * 1_001, "at": AT}, "field.name has 1001 bytes"),
+        ({"kind": "a", "name": "b", "at": None}, "field.at must be text"),
+    ],
+)
+def test_a_point_of_another_form_is_refused(point: object, told: str) -> None:
+    assert told in refused(values.clean_point, point)
+
+
+@pytest.mark.parametrize(
     ("ids", "stored"),
     [
         ([], []),

@@ -4,14 +4,16 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import jsonpatch
 import jsonschema
 import pytest
 
-DEMO = Path(__file__).parents[3] / "specs/024-execution-visualizer/workflow-stream-demo.py"
+from tests.document_fields import ACTIVITY_FIELDS, EXECUTION_FIELDS
+from tests.specs_scripts import DEMO, viewer
+from tests.unit.specs import data_model
+
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
@@ -60,9 +62,7 @@ def test_the_patches_fold_to_the_final_snapshot(messages: list[dict[str, Any]]) 
 def test_every_message_has_the_form_that_the_data_model_gives(
     messages: list[dict[str, Any]],
 ) -> None:
-    text = DEMO.with_name("data-model.md").read_text()
-    begin = text.index('    {\n      "$schema"')
-    schema = json.loads(text[begin : text.index("\n    }\n", begin) + 6])
+    schema = data_model.message_schema()
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     for message in messages:
@@ -86,16 +86,43 @@ def test_process_data_fails_once_and_is_retried(messages: list[dict[str, Any]]) 
     for message in messages[1:-1]:
         document = jsonpatch.apply_patch(document, message["ops"])
         activity = document["activities"][2]
-        step = (activity["status"], activity["retry_count"], activity["error_details"] is not None)
+        step = (
+            viewer.standing(activity),
+            activity["retry_count"],
+            activity["error_details"] is not None,
+        )
         if step not in seen:
             seen.append(step)
+        if activity["next_attempt_at"] is not None:
+            assert activity["next_attempt_at"] > activity["started_at"] > activity["scheduled_at"]
     assert seen == [
-        ("pending", 0, False),
+        ("planned", 0, False),
+        ("queued", 0, False),
         ("running", 0, False),
-        ("retrying", 0, True),
-        ("running", 1, False),
+        ("backing off", 0, True),
+        ("retry queued", 0, True),
+        ("running", 1, True),
         ("completed", 1, False),
     ]
+
+
+def test_a_signal_is_the_latest_point_of_the_run(messages: list[dict[str, Any]]) -> None:
+    points = [
+        op["value"]
+        for message in messages[1:-1]
+        for op in message["ops"]
+        if op["path"] == "/latest_point"
+    ]
+    assert [(point["kind"], point["name"]) for point in points] == [("signal", "approve")]
+    assert messages[-1]["execution"]["latest_point"] == points[0]
+
+
+def test_its_document_has_the_fields_of_the_servers_in_their_order(
+    messages: list[dict[str, Any]],
+) -> None:
+    shown = messages[0]["execution"]
+    assert tuple(shown) == EXECUTION_FIELDS
+    assert {tuple(activity) for activity in shown["activities"]} == {ACTIVITY_FIELDS}
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback() -> None:

@@ -1,29 +1,14 @@
 """What the viewer shows of a state, where it connects, and what it does when a connection ends."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-VIEWER = Path(__file__).parents[3] / "specs/024-execution-visualizer/workflow-stream-viewer.py"
+from tests.specs_scripts import viewer
 
-
-def load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("workflow_stream_viewer", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
-
-
-viewer = load(VIEWER)
 BAD = "\x1b]0;title\x07\n\u202e[red]"
 
 
@@ -60,7 +45,15 @@ def test_every_line_shown_of_a_hostile_document_is_printable() -> None:
         "progress": float("inf"),
         "retry_count": BAD,
         "started_at": BAD,
+        "activity_type": BAD,
+        "pending_state": BAD,
+        "child_execution_id": BAD,
     }
+    points = [{"kind": BAD, "name": BAD, "at": BAD}, {"kind": [BAD]}, BAD, 3]
+    runs = [
+        {"latest_point": point, "parent_execution_id": BAD, "next_execution_id": {BAD: 1}}
+        for point in points
+    ]
     messages: list[dict[str, Any]] = [
         {"type": "initial_snapshot", "event_id": "5-0", "execution": {"activities": [item]}},
         {"type": BAD, "event_id": BAD, "timestamp": BAD},
@@ -79,8 +72,14 @@ def test_every_line_shown_of_a_hostile_document_is_printable() -> None:
             *viewer.verdict_lines(state),
         ]
         assert all(text.isprintable() for line in lines for text, _ in line)
-    left, right = viewer.node_lines(item, viewer.dependencies(item), 0.0, True)
-    lines = [*viewer.fields_of(item), left, right, viewer.status_counts([item])]
+    for place, wrong in [("/activities/0", item), *(("", run) for run in runs)]:
+        for name, value in wrong.items():
+            op = {"op": "replace", "path": f"{place}/{name}", "value": value}
+            assert viewer.patch_in_words({"activities": [item]}, [op]).isprintable()
+    lines = [viewer.status_counts([item, *runs])]
+    for shown in (item, *runs, {**item, "status": "retrying", "next_attempt_at": BAD}):
+        lines += viewer.node_lines(shown, viewer.dependencies(shown), 0.0, True)
+        lines += [*viewer.fields_of(shown, 0.0), viewer.run_line(shown)]
     assert all(text.isprintable() for line in lines for text, _ in line)
     found = viewer.differences({BAD: BAD}, {})
     assert all(line.isprintable() for line in viewer.difference_lines(found))
@@ -100,9 +99,260 @@ def test_a_patch_in_words_names_the_activity_and_what_changed() -> None:
     ]
     assert viewer.patch_in_words(document, failed) == "store: IOError: disk␊full"
     assert viewer.patch_in_words(document, failed[1:]) == "store: progress 0 → null"
-    late = {"activity_name": "late", "status": "running"}
-    added = {"op": "add", "path": "/activities/1", "value": late}
-    assert viewer.patch_in_words(document, [added]) == "new activity late: running"
+
+
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        ({"activity_name": "late", "status": "running"}, "new activity late: running"),
+        ({"activity_name": "late", "activity_type": "late"}, "new activity late: null"),
+        (
+            {"activity_name": "1h", "activity_type": "timer", "status": "running"},
+            "new timer 1h: running",
+        ),
+        (
+            {"activity_name": "x", "status": "pending", "scheduled_at": "2026-01-02T03:04:05Z"},
+            "new activity x: queued",
+        ),
+        ({"activity_name": "x", "activity_type": ["timer"]}, "new activity x: null"),
+        (7, "new activity null: null"),
+    ],
+)
+def test_a_new_activity_in_words_says_its_kind_and_where_it_stands(
+    added: object, told: str
+) -> None:
+    added_last = {"op": "add", "path": "/activities/0", "value": added}
+    assert viewer.patch_in_words({"activities": []}, [added_last]) == told
+
+
+DUE = "2026-01-02T16:03:50.678901Z"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"status": "retrying", "error_details": {"type": "E", "message": "m"},
+             "next_attempt_at": DUE, "progress": None},
+            "status running → retrying, E: m, next attempt 16:03:50",
+        ),
+        ({"next_attempt_at": None}, "retry queued"),
+        ({"status": "running", "started_at": DUE, "retry_count": 1, "next_attempt_at": None},
+         "status running → running, attempt 2"),
+        ({"scheduled_at": DUE}, "queued"),
+        ({"pending_state": "cancel_requested"}, "cancel requested"),
+        ({"pending_state": None}, "no longer paused"),
+        ({"pending_state": "dreaming"}, "dreaming"),
+        ({"progress": 0.405}, "progress 40%"),
+        ({"progress": "half"}, "progress half"),
+        ({"child_execution_id": "c-1"}, "child run c-1"),
+        ({"next_attempt_at": "soon"}, "next_attempt_at soon"),
+        ({"retry_count": "many"}, "retry_count many"),
+        ({"mood": "fine"}, "mood fine"),
+    ],
+)  # fmt: skip
+def test_a_change_of_an_activity_is_told_in_an_operators_words(
+    changes: dict[str, Any], told: str
+) -> None:
+    activity = {"activity_name": "store", "status": "running", "pending_state": "paused"}
+    ops = [
+        {"op": "replace", "path": f"/activities/0/{name}", "value": value}
+        for name, value in changes.items()
+    ]
+    assert viewer.patch_in_words({"activities": [activity]}, ops) == f"store: {told}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("latest_point", {"kind": "signal", "name": "approve", "at": DUE}, "signal approve"),
+        ("latest_point", {"kind": "cancel_requested", "name": None, "at": DUE}, "cancel requested"),
+        ("latest_point", {"kind": "moonrise", "name": ""}, "moonrise"),
+        ("latest_point", None, "latest_point null"),
+        ("next_execution_id", "n-1", "next run n-1"),
+        ("previous_execution_id", "p-1", "previous run p-1"),
+    ],
+)
+def test_a_change_of_the_run_is_told_in_an_operators_words(
+    name: str, value: object, told: str
+) -> None:
+    op = {"op": "replace", "path": f"/{name}", "value": value}
+    assert viewer.patch_in_words({}, [op]) == f"execution: {told}"
+
+
+# Where things stand.
+
+
+NOW = 1_767_323_045.0  # 2026-01-02T03:04:05Z
+AGO, IN_3_MINUTES = "2026-01-02T03:03:05Z", "2026-01-02T03:07:10Z"
+
+
+@pytest.mark.parametrize(
+    ("item", "standing", "words"),
+    [
+        ({"status": "pending", "scheduled_at": None}, "planned", "planned"),
+        ({"status": "pending", "scheduled_at": AGO}, "queued", "queued for 1 m 00 s"),
+        ({"status": "running", "started_at": AGO}, "running", "running for 1 m 00 s"),
+        (
+            {"status": "running", "started_at": AGO, "retry_count": 2},
+            "running",
+            "running for 1 m 00 s, attempt 3",
+        ),
+        (
+            {"status": "retrying", "retry_count": 1, "next_attempt_at": IN_3_MINUTES},
+            "backing off",
+            "backing off: attempt 3 in 3 m 05 s",
+        ),
+        ({"status": "retrying", "next_attempt_at": AGO}, "backing off",
+         "backing off: attempt 2 due"),
+        ({"status": "retrying", "next_attempt_at": None}, "retry queued",
+         "retry queued: attempt 2 waits"),
+        (
+            {"status": "running", "started_at": AGO, "pending_state": "cancel_requested"},
+            "cancelling",
+            "cancelling, running for 1 m 00 s",
+        ),
+        ({"status": "running", "pending_state": "pause_requested"}, "pausing", "pausing, running"),
+        (
+            {"status": "pending", "scheduled_at": AGO, "pending_state": "paused"},
+            "paused",
+            "paused, pending for 1 m 00 s",
+        ),
+        (
+            {"status": "completed", "started_at": AGO, "completed_at": AGO, "scheduled_at": AGO},
+            "completed",
+            "completed after 0 ms",
+        ),
+        ({"status": "skipped", "completed_at": AGO, "scheduled_at": None}, "skipped", "skipped"),
+    ],
+)  # fmt: skip
+def test_where_an_activity_stands_is_read_from_its_fields(
+    item: dict[str, Any], standing: str, words: str
+) -> None:
+    assert viewer.standing(item) == standing
+    assert standing in viewer.LOOKS
+    assert viewer.standing_in_words(item, NOW) == words
+
+
+@pytest.mark.parametrize(
+    ("item", "standing"),
+    [
+        ({"status": "pending"}, "pending"),
+        ({"status": "retrying", "started_at": AGO}, "retrying"),
+        ({"status": "hibernating", "pending_state": "paused"}, "hibernating"),
+        ({"status": "running", "pending_state": "dreaming"}, "running"),
+        ({"status": "running", "pending_state": ["paused"]}, "running"),
+        ({"status": "completed", "pending_state": "paused"}, "completed"),
+        ({"status": 3}, "3"),
+        ({}, "null"),
+    ],
+)
+def test_a_document_of_before_or_of_later_is_shown_by_its_status(
+    item: dict[str, Any], standing: str
+) -> None:
+    assert viewer.standing(item) == standing
+    _, right = viewer.node_lines(item, [], NOW, True)
+    assert standing in text_of(right)
+    assert standing in text_of(viewer.fields_of({"activity_id": "a", **item}, NOW)[0])
+
+
+def text_of(line: list[tuple[str, str]]) -> str:
+    return "".join(text for text, _ in line)
+
+
+def words_of(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_node_shows_its_last_failure_while_it_is_retried_and_what_it_is() -> None:
+    item = {
+        "activity_name": "Ship",
+        "activity_type": "child_workflow",
+        "child_execution_id": "c-1",
+        "status": "running",
+        "started_at": AGO,
+        "retry_count": 1,
+        "error_details": {"type": "E", "message": "no\nstock"},
+        "progress": 0.4,
+    }
+    left, right = viewer.node_lines(item, ["a", "b"], NOW, True)
+    assert text_of(left)[1:] == " Ship  child workflow  ✗ E: no␊stock  c-1  ⇠ 2: a, b"
+    assert words_of(text_of(right)) == "▰▰▱▱▱ 40% #2 running 1 m 00 s"
+    _, narrow = viewer.node_lines(item, [], NOW, False)
+    assert "%" not in text_of(narrow)
+
+    left, right = viewer.node_lines({**item, "status": "completed"}, [], NOW, True)
+    assert "no␊stock" not in text_of(left)
+    assert "%" not in text_of(right)
+    _, right = viewer.node_lines({**item, "progress": None}, [], NOW, True)
+    assert words_of(text_of(right)) == "#2 running 1 m 00 s"
+    without_type = {**item, "error_details": {"type": None, "message": "late"}}
+    assert "✗ late" in text_of(viewer.node_lines(without_type, [], NOW, True)[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("activity", ""),
+        ("store", ""),
+        (None, ""),
+        ("local_activity", "local activity"),
+        ("nexus_operation", "Nexus operation"),
+        ("ritual", "ritual"),
+        ({"a": 1}, '{"a": 1}'),
+    ],
+)
+def test_what_is_no_ordinary_activity_is_named(kind: object, shown: str) -> None:
+    assert viewer.kind_of({"activity_name": "store", "activity_type": kind}) == shown
+
+
+def test_the_run_line_shows_the_latest_point_and_the_links_there_are() -> None:
+    point = {"kind": "signal", "name": "approve", "at": DUE}
+    document = {
+        "latest_point": point,
+        "parent_execution_id": "p",
+        "previous_execution_id": None,
+        "next_execution_id": "n",
+    }
+    line = text_of(viewer.run_line(document))
+    assert words_of(line) == "◆ signal approve 16:03:50 parent run p next run n"
+    assert viewer.run_line({}) == viewer.run_line({"latest_point": None}) == []
+
+
+def test_details_begin_with_where_it_stands_and_what_went_wrong() -> None:
+    item = {
+        "activity_id": "a",
+        "child_execution_id": "c-1",
+        "status": "retrying",
+        "started_at": AGO,
+        "next_attempt_at": IN_3_MINUTES,
+        "error_details": {"type": "E", "message": "one\ntwo"},
+    }
+    lines = [words_of(text_of(line)) for line in viewer.fields_of(item, NOW)]
+    assert lines[:4] == [
+        "↻ backing off: attempt 2 in 3 m 05 s",
+        "error_details E",
+        "one",
+        "two",
+    ]
+    assert "child run c-1" in lines
+    assert "started_at 2026-01-02 03:03:05.000Z" in lines
+    point = {"kind": "signal", "name": "approve", "at": DUE}
+    run = [words_of(text_of(line)) for line in viewer.fields_of({"latest_point": point}, NOW)]
+    assert run[1:] == ["latest_point signal approve", "2026-01-02 16:03:50.678Z"]
+    assert viewer.fields_of({}, NOW) == []
+
+
+def test_durations_of_an_execution_that_ended_stand_still() -> None:
+    assert viewer.counted_to({"completed_at": AGO}, NOW) == NOW - 60
+    assert viewer.counted_to({"completed_at": IN_3_MINUTES}, NOW) == NOW
+    assert viewer.counted_to({"completed_at": None}, NOW) == NOW
+
+
+def test_activities_are_counted_by_where_they_stand() -> None:
+    retrying = {"status": "retrying", "next_attempt_at": DUE}
+    counted = viewer.status_counts([retrying, {"status": "pending"}, retrying])
+    assert words_of(text_of(counted)) == "↻ 2 backing off ○ 1 pending"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """The viewer's fold: what it knows after each message, and its verdict."""
 
 import copy
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import jsonpatch
@@ -12,20 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-VIEWER = Path(__file__).parents[3] / "specs/024-execution-visualizer/workflow-stream-viewer.py"
+from tests.specs_scripts import viewer
 
-
-def load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("workflow_stream_viewer", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
-
-
-viewer = load(VIEWER)
 Verdict, Kind = viewer.Verdict, viewer.ProblemKind
 
 Json = dict[str, Any]
@@ -284,7 +269,7 @@ def test_unknown_message_types_fields_and_statuses_are_taken_as_they_come() -> N
     assert state.messages == 3
     assert viewer.look("hibernating") is viewer.UNKNOWN_LOOK
     assert viewer.look(["no", "text"]) is viewer.UNKNOWN_LOOK
-    shown = str(viewer.fields_of(state.document))
+    shown = str(viewer.fields_of(state.document, 0.0))
     assert "hibernating" in shown
     assert "mood" in shown
 
