@@ -4,94 +4,25 @@
 place: a method, and its name at the end of `fields`.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
-from django.contrib.admin.utils import flatten_fieldsets, quote
-from django.core.exceptions import SuspiciousOperation
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from executions import access, inspection
+from executions import inspection
 from executions.models import Activity, Event, Execution
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Any]
-    _Paginator = Paginator[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
-    _Paginator = Paginator
-
-COUNTED_ROWS: Final = 100_000
-"""As far as a list counts its rows, and can be paged through."""
+from executions.read_only_admin import PartAdmin, ReadOnlyAdmin, execution_link, parts_address
 
 RECENT_EXECUTIONS: Final = 1_000
 """The workflow types of this many newest executions are offered as filters."""
 
-_OF_EXECUTION: Final = "execution__exact"
 _NAME_CHARACTERS: Final = 40
 _NOTHING: Final = "-"
-
-
-class BoundedPaginator(_Paginator):
-    """Counts to COUNTED_ROWS and no further: counting millions takes seconds at each page."""
-
-    object_list: QuerySet[Any]
-
-    @cached_property
-    def count(self) -> int:
-        return self.object_list.order_by()[:COUNTED_ROWS].count()
-
-    @property
-    def stopped_counting(self) -> bool:
-        return self.count == COUNTED_ROWS
-
-
-class ReadOnlyAdmin(_ModelAdmin):
-    """Lists and pages to look at, for those who may view executions."""
-
-    actions = None
-    list_per_page = 50
-    paginator = BoundedPaginator
-    show_facets = admin.ShowFacets.NEVER
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return access.may_view(request.user, None if obj is None else obj.execution_id)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [str(name) for name in flatten_fieldsets(self.get_fieldsets(request, obj))]
-
-    def get_object(
-        self, request: HttpRequest, object_id: str, from_field: str | None = None
-    ) -> Any:
-        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        if any("\0" in value for values in request.GET.lists() for value in values[1]):
-            raise SuspiciousOperation("NUL in a query parameter")
-        return super().changelist_view(request, extra_context)
 
 
 class WorkflowTypeFilter(admin.SimpleListFilter):
@@ -127,6 +58,9 @@ class ExecutionAdmin(ReadOnlyAdmin):
         "started",
         "completed",
         "error",
+        "parent",
+        "previous",
+        "next",
         "document",
         "head",
     )
@@ -155,6 +89,18 @@ class ExecutionAdmin(ReadOnlyAdmin):
     def error(self, execution: Execution) -> str:
         return inspection.shown_error(execution.error_details) or _NOTHING
 
+    @admin.display(description="parent execution")
+    def parent(self, execution: Execution) -> str:
+        return execution_link(execution.parent_execution_id)
+
+    @admin.display(description="previous execution")
+    def previous(self, execution: Execution) -> str:
+        return execution_link(execution.previous_execution_id)
+
+    @admin.display(description="next execution")
+    def next(self, execution: Execution) -> str:
+        return execution_link(execution.next_execution_id)
+
     @admin.display(description="document")
     def document(self, execution: Execution) -> SafeString:
         address = reverse("execution", args=[execution.pk])
@@ -178,37 +124,11 @@ class ExecutionAdmin(ReadOnlyAdmin):
         return super().render_change_form(request, context, add, change, form_url, obj)
 
 
-class PartAdmin(ReadOnlyAdmin):
-    """Parts of executions: reached from their execution, whose parts the list then shows."""
-
-    ordering_within: ClassVar[str]
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def get_ordering(self, request: HttpRequest) -> tuple[str]:
-        return (self.ordering_within if _OF_EXECUTION in request.GET else "-id",)
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        if _OF_EXECUTION in request.GET:
-            whose = f"of execution {request.GET[_OF_EXECUTION]}"
-            title = f"{self.opts.verbose_name_plural} {whose}".capitalize()
-            extra_context = {"title": title, **(extra_context or {})}
-        return super().changelist_view(request, extra_context)
-
-    @admin.display(description="execution")
-    def of_execution(self, part: Activity | Event) -> SafeString:
-        address = reverse("admin:executions_execution_change", args=[quote(part.execution_id)])
-        return format_html('<a href="{}">{}</a>', address, part.execution_id)
-
-
 @admin.register(Activity)
 class ActivityAdmin(PartAdmin):
     ordering_within = "position"
     list_display = ("position", "of_id", "of_name", "status", "attempt", "of_execution")
-    list_filter = ("status",)
+    list_filter = ("status", "pending_state")
     fields = (
         "of_execution",
         "position",
@@ -216,12 +136,17 @@ class ActivityAdmin(PartAdmin):
         "activity_name",
         "activity_type",
         "status",
+        "pending_state",
         "attempt",
+        "next_attempt",
         "progress",
+        "scheduled",
         "started",
         "completed",
         "error",
         "dependencies",
+        "child",
+        "document",
     )
 
     @admin.display(description="activity id")
@@ -231,6 +156,14 @@ class ActivityAdmin(PartAdmin):
     @admin.display(description="name")
     def of_name(self, activity: Activity) -> str:
         return _shortened(activity.activity_name)
+
+    @admin.display(description="next attempt (UTC)")
+    def next_attempt(self, activity: Activity) -> str:
+        return inspection.shown_moment(activity.next_attempt_at) or _NOTHING
+
+    @admin.display(description="scheduled (UTC)")
+    def scheduled(self, activity: Activity) -> str:
+        return inspection.shown_moment(activity.scheduled_at) or _NOTHING
 
     @admin.display(description="started (UTC)")
     def started(self, activity: Activity) -> str:
@@ -247,6 +180,28 @@ class ActivityAdmin(PartAdmin):
     @admin.display(description="depends on")
     def dependencies(self, activity: Activity) -> str:
         return ", ".join(activity.depends_on) or _NOTHING
+
+    @admin.display(description="child execution")
+    def child(self, activity: Activity) -> str:
+        return execution_link(activity.child_execution_id)
+
+    @admin.display(description="document")
+    def document(self, activity: Activity) -> SafeString:
+        address = reverse("activity", args=[activity.execution_id, activity.activity_id])
+        return format_html('<a href="{0}">{0}</a>', address)
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context = {**context, **_ledger(obj)}
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
 
 @admin.register(Event)
@@ -277,15 +232,27 @@ class EventAdmin(PartAdmin):
 
 def _tables(execution_id: str) -> dict[str, Any]:
     activities, there_are_more_activities = inspection.first_activities(execution_id)
+    points, there_are_more_points = inspection.latest_points(execution_id)
     events, there_are_more_events = inspection.last_events(execution_id)
-    of_this = urlencode({_OF_EXECUTION: execution_id})
     return {
         "activities": activities,
         "there_are_more_activities": there_are_more_activities,
-        "all_activities": f"{reverse('admin:executions_activity_changelist')}?{of_this}",
+        "all_activities": parts_address(Activity, execution_id),
+        "points": points,
+        "there_are_more_points": there_are_more_points,
+        "all_points": reverse("story", args=[execution_id]),
         "events": events,
         "there_are_more_events": there_are_more_events,
-        "all_events": f"{reverse('admin:executions_event_changelist')}?{of_this}",
+        "all_events": parts_address(Event, execution_id),
+    }
+
+
+def _ledger(activity: Activity) -> dict[str, Any]:
+    attempts, attempts_omitted = inspection.newest_attempts(activity)
+    return {
+        "attempts": attempts,
+        "attempts_omitted": attempts_omitted,
+        "details": inspection.shown_details(activity),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the admin shows of one execution's activities and events: a bounded part of each.
+"""What the admin shows of one execution's parts and of its activities': a bounded part of each.
 
 Texts are plain: whoever puts them on a page escapes them.
 """
@@ -12,14 +12,17 @@ import msgspec
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 
+from executions.api.activity_details import backoff_seconds, details_of, newest_attempts_of
 from executions.events import event_timestamp
 from executions.identifiers import EventId
-from executions.models import Activity, Event
+from executions.models import Activity, Attempt, Event, Point
 
 ACTIVITIES_SHOWN: Final = 200
+ATTEMPTS_SHOWN: Final = 50
 EVENTS_SHOWN: Final = 100
+POINTS_SHOWN: Final = 50
 PAYLOAD_CHARACTERS: Final = 20_000
-"""Longest message that is shown in a table of events; a longer one only with its beginning."""
+"""Longest text that is shown in a table; of a longer one only its beginning."""
 
 _VALUE_CHARACTERS: Final = 60
 _OPERATIONS_SHOWN: Final = 4
@@ -36,6 +39,8 @@ class ActivityRow:
     activity_type: str
     status: str
     attempt: int
+    pending_state: str
+    next_attempt: str
     progress: str
     started: str
     completed: str
@@ -54,6 +59,41 @@ class EventRow:
     is_cut: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointRow:
+    engine_event_id: int
+    time: str
+    kind: str
+    name: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    number: int
+    outcome: str
+    worker: str
+    scheduled: str
+    started: str
+    ended: str
+    next_attempt: str
+    backoff: str
+    heartbeat: str
+    heartbeat_details: str
+    failure: str
+    stack_trace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetailsShown:
+    """Each is JSON over several lines, or empty where it is not known."""
+
+    task_queue: str
+    options: str
+    input: str
+    output: str
+
+
 def first_activities(execution_id: str) -> tuple[list[ActivityRow], bool]:
     """The first ACTIVITIES_SHOWN in the order of their positions, and whether there are more."""
     rows = Activity.objects.filter(execution_id=execution_id).order_by("position")
@@ -66,6 +106,30 @@ def last_events(execution_id: str) -> tuple[list[EventRow], bool]:
     rows = Event.objects.filter(execution_id=execution_id).order_by("-sequence")
     found = list(with_beginnings(rows)[: EVENTS_SHOWN + 1])
     return [_event_row(row) for row in found[:EVENTS_SHOWN]], len(found) > EVENTS_SHOWN
+
+
+def latest_points(execution_id: str) -> tuple[list[PointRow], bool]:
+    """The last POINTS_SHOWN of the story, newest first, and whether there are more."""
+    rows = Point.objects.filter(execution_id=execution_id).order_by("-engine_event_id")
+    found = list(rows[: POINTS_SHOWN + 1])
+    return [_point_row(row) for row in found[:POINTS_SHOWN]], len(found) > POINTS_SHOWN
+
+
+def newest_attempts(activity: Activity) -> tuple[list[AttemptRow], int]:
+    """The newest ATTEMPTS_SHOWN, newest first, and how many there are besides."""
+    found, omitted = newest_attempts_of(activity, ATTEMPTS_SHOWN)
+    return [_attempt_row(row) for row in reversed(found)], omitted
+
+
+def shown_details(activity: Activity) -> DetailsShown:
+    """What the activity was scheduled with, and what it returned."""
+    details = details_of(activity)
+    return DetailsShown(
+        task_queue=details.task_queue,
+        options=_shown_json(details.options or None),
+        input=_shown_json(details.input),
+        output=_shown_json(details.output),
+    )
 
 
 def with_beginnings(events: QuerySet[Event]) -> QuerySet[Any]:
@@ -116,12 +180,50 @@ def _activity_row(row: Activity) -> ActivityRow:
         activity_type=row.activity_type,
         status=row.status,
         attempt=row.attempt,
+        pending_state=row.pending_state or "",
+        next_attempt=shown_moment(row.next_attempt_at),
         progress="" if row.progress is None else f"{row.progress:.0%}",
         started=shown_moment(row.started_at),
         completed=shown_moment(row.completed_at),
         error=shown_error(row.error_details),
         depends_on=shown_dependencies(row.depends_on),
     )
+
+
+def _point_row(row: Point) -> PointRow:
+    return PointRow(
+        engine_event_id=row.engine_event_id,
+        time=shown_moment(row.at),
+        kind=row.kind,
+        name=row.name,
+        details=_shown_json(row.details),
+    )
+
+
+def _attempt_row(row: Attempt) -> AttemptRow:
+    backoff = backoff_seconds(row.ended_at, row.next_attempt_at)
+    return AttemptRow(
+        number=row.number,
+        outcome=row.outcome,
+        worker=row.worker_identity,
+        scheduled=shown_moment(row.scheduled_at),
+        started=shown_moment(row.started_at),
+        ended=shown_moment(row.ended_at),
+        next_attempt=shown_moment(row.next_attempt_at),
+        backoff="" if backoff is None else f"{backoff:.3f} s",
+        heartbeat=shown_moment(row.heartbeat_at),
+        heartbeat_details=_shown_json(row.heartbeat_details),
+        failure=shown_error(row.failure),
+        stack_trace=_cut((row.failure or {}).get("stack_trace", "")),
+    )
+
+
+def _shown_json(value: Any) -> str:
+    return "" if value is None else _cut(pretty(msgspec.json.encode(value).decode()))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= PAYLOAD_CHARACTERS else f"{text[:PAYLOAD_CHARACTERS]}…"
 
 
 def _event_row(row: Any) -> EventRow:

@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="docs")),
     path("admin/", admin.site.urls),
     path("api/v1/", include("executions.api.urls")),
+    path("api/v1/", include("executions.temporal.urls")),
     re_path(r"^api(/.*)?$", unknown_path),
 ]
 

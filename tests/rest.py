@@ -1,5 +1,7 @@
 """Those who ask for executions, and the asking: for tests of REST and of the admin."""
 
+from base64 import b64encode
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
@@ -10,12 +12,19 @@ JsonObject = dict[str, Any]
 PASSWORD = "correct horse"
 
 
-def a_user(name: str, *, may_view: bool = False, is_staff: bool = False) -> User:
-    """A new user whose password is PASSWORD."""
+def a_user(
+    name: str, *, may_view: bool = False, may: Iterable[str] = (), is_staff: bool = False
+) -> User:
+    """A new user whose password is PASSWORD; `may` holds such as "cancel"."""
     user = User.objects.create_user(name, password=PASSWORD, is_staff=is_staff)
-    if may_view:
-        user.user_permissions.add(Permission.objects.get(codename="view_execution"))
+    for verb in [*may, *(["view"] if may_view else [])]:
+        user.user_permissions.add(Permission.objects.get(codename=f"{verb}_execution"))
     return user
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    """The header with which a name and a password are given."""
+    return {"Authorization": f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"}
 
 
 def client_of(user: User | None) -> Client:

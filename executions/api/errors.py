@@ -41,6 +41,12 @@ class BadParametersError(APIException):
         )
 
 
+class BadBodyError(APIException):
+    """The request's body is at fault; the message says what is accepted."""
+
+    status_code = 400
+
+
 class MalformedExecutionIdError(APIException):
     """The path holds what cannot be the id of an execution."""
 

@@ -1,7 +1,7 @@
-"""Pages of executions, newest first, that stay true while executions are being added.
+"""Pages of a list that stay true while rows are being added.
 
-A cursor is the exact place of a row in the order (created_at, execution_id), so every row
-that is there all along is seen exactly once, however many share a moment or come in between.
+A cursor is the exact place of a row in the list's order, so every row that is there all
+along is seen exactly once, however many share a moment or come in between.
 """
 
 import re
@@ -10,9 +10,9 @@ from binascii import Error as Base64Error
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,110 +21,122 @@ from rest_framework.views import APIView
 
 from executions.api.errors import BadParametersError
 from executions.identifiers import EXECUTION_ID_FORM
-from executions.models import Execution
+from executions.models import Execution, Point
+
+RowT = TypeVar("RowT", bound=Model)
 
 PAGE_SIZE: Final = 50
 LARGEST_PAGE_SIZE: Final = 200
 
+_CURSOR: Final = re.compile(r"(next|previous) (.*)", flags=re.DOTALL)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_CURSOR: Final = re.compile(rf"(older|newer) (-?[0-9]{{1,18}}) ({EXECUTION_ID_FORM})")
-_NEWEST_FIRST: Final = ("-created_at", "-execution_id")
-_OLDEST_FIRST: Final = ("created_at", "execution_id")
 
 
 class MalformedCursorError(ValueError):
-    """The text is no cursor of ours."""
+    """The text is no cursor of this list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in the list, and which way to go on from it; the place itself is not included."""
+    """A place in a list, as text, and which way to go on from it; the place is not included."""
 
-    goes_newer: bool
-    created_at: datetime
-    execution_id: str
-
-    @classmethod
-    def at(cls, execution: Execution, *, goes_newer: bool) -> Self:
-        return cls(goes_newer, execution.created_at, execution.execution_id)
+    goes_back: bool
+    place: str
 
     @classmethod
-    def decode(cls, text: str) -> Self:
+    def decode(cls, text: str) -> "Cursor":
         """Read what `encode` wrote; raises MalformedCursorError."""
         try:
             plain = urlsafe_b64decode(text.encode("ascii") + b"==").decode("ascii")
-            match = _CURSOR.fullmatch(plain)
-            if match is None:
-                raise MalformedCursorError(text)
-            created_at = _EPOCH + int(match[2]) * _MICROSECOND
-        except (Base64Error, UnicodeError, OverflowError):
+        except (Base64Error, UnicodeError):
             raise MalformedCursorError(text) from None
-        return cls(match[1] == "newer", created_at, match[3])
+        match = _CURSOR.fullmatch(plain)
+        if match is None:
+            raise MalformedCursorError(text)
+        return cls(match[1] == "previous", match[2])
 
     def encode(self) -> str:
-        way = "newer" if self.goes_newer else "older"
-        microseconds = (self.created_at - _EPOCH) // _MICROSECOND
-        plain = f"{way} {microseconds} {self.execution_id}"
+        plain = f"{'previous' if self.goes_back else 'next'} {self.place}"
         return urlsafe_b64encode(plain.encode("ascii")).decode("ascii").rstrip("=")
 
-    def beyond(self) -> Q:
-        """The rows beyond this place; the first term is for the index, it excludes nothing."""
-        if self.goes_newer:
-            return Q(created_at__gte=self.created_at) & (
-                Q(created_at__gt=self.created_at) | Q(execution_id__gt=self.execution_id)
-            )
-        return Q(created_at__lte=self.created_at) & (
-            Q(created_at__lt=self.created_at) | Q(execution_id__lt=self.execution_id)
-        )
 
+class PlacePagination(BasePagination, Generic[RowT]):
+    """Answers `{"next": …, "previous": …, "results": [...]}`; the links are whole addresses.
 
-class NewestFirstPagination(BasePagination):
-    """Answers `{"next": …, "previous": …, "results": [...]}`; the links are whole addresses."""
+    A subclass says in which order, and how a row's place in it is written and read.
+    """
 
     parameters: Final = ("cursor", "page_size")
 
+    fields: ClassVar[tuple[str, ...]]
+    """Together unique; rows are ordered by the first, then by the next."""
+    newest_first: ClassVar[bool]
+    shown: ClassVar[str]
+
+    def place_of(self, row: RowT) -> str:
+        """The row's place, in ASCII."""
+        raise NotImplementedError
+
+    def values_at(self, place: str) -> tuple[Any, ...]:
+        """The values of `fields` at a place; raises MalformedCursorError."""
+        raise NotImplementedError
+
     def paginate_queryset(  # type: ignore[override]
-        self, queryset: QuerySet[Execution], request: Request, view: APIView | None = None
-    ) -> list[Execution]:
-        """The page's rows, newest first; raises BadParametersError."""
+        self, queryset: QuerySet[RowT], request: Request, view: APIView | None = None
+    ) -> list[RowT]:
+        """The page's rows, in the list's order; raises BadParametersError."""
         self._address = request.build_absolute_uri()
         size = _page_size(request.query_params.get("page_size"))
-        cursor = _cursor(request.query_params.get("cursor"))
-        goes_newer = cursor is not None and cursor.goes_newer
-        if cursor is not None:
-            queryset = queryset.filter(cursor.beyond())
-        queryset = queryset.order_by(*(_OLDEST_FIRST if goes_newer else _NEWEST_FIRST))
-        rows = list(queryset[: size + 1])
+        text = request.query_params.get("cursor")
+        goes_back = False
+        if text is not None:
+            goes_back, beyond = self._beyond(text)
+            queryset = queryset.filter(beyond)
+        descends = self.newest_first != goes_back
+        order = [f"-{name}" if descends else name for name in self.fields]
+        rows = list(queryset.order_by(*order)[: size + 1])
         page, more = rows[:size], len(rows) > size
-        if goes_newer:
+        if goes_back:
             page.reverse()
-        came_from_newer = cursor is not None and not goes_newer
-        self._next = self._link(page[-1:], goes_newer=False, exists=more or goes_newer)
+        came_forward = text is not None and not goes_back
+        self._next = self._link(page[-1:], goes_back=False, exists=more or goes_back)
         self._previous = self._link(
-            page[:1], goes_newer=True, exists=more if goes_newer else came_from_newer
+            page[:1], goes_back=True, exists=more if goes_back else came_forward
         )
         return page
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"next": self._next, "previous": self._previous, "results": data})
 
-    def _link(self, edge: Sequence[Execution], *, goes_newer: bool, exists: bool) -> str | None:
+    def _beyond(self, text: str) -> tuple[bool, Q]:
+        try:
+            cursor = Cursor.decode(text)
+            values = self.values_at(cursor.place)
+        except MalformedCursorError:
+            told = "is not one of this list; take it from next or previous, or leave it out"
+            raise BadParametersError({"cursor": [told]}) from None
+        lookup = "lt" if self.newest_first != cursor.goes_back else "gt"
+        return cursor.goes_back, _rows_beyond(lookup, self.fields, values)
+
+    def _link(self, edge: Sequence[RowT], *, goes_back: bool, exists: bool) -> str | None:
         if not (exists and edge):
             return None
-        cursor = Cursor.at(edge[0], goes_newer=goes_newer)
+        cursor = Cursor(goes_back, self.place_of(edge[0]))
         return replace_query_param(self._address, "cursor", cursor.encode())
 
     # For the OpenAPI document
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         link = {"type": "string", "format": "uri", "nullable": True}
+        further, back = ("older", "newer") if self.newest_first else ("newer", "older")
         return {
             "type": "object",
             "required": ["next", "previous", "results"],
             "properties": {
-                "next": link | {"description": "The page of older executions, if there is one."},
-                "previous": link | {"description": "The page of newer executions, if any."},
+                "next": link
+                | {"description": f"The page of {further} {self.shown}, if there is one."},
+                "previous": link | {"description": f"The page of {back} {self.shown}, if any."},
                 "results": schema,
             },
         }
@@ -142,7 +154,7 @@ class NewestFirstPagination(BasePagination):
                 "name": "page_size",
                 "in": "query",
                 "required": False,
-                "description": "Executions on a page.",
+                "description": f"{self.shown.capitalize()} on a page.",
                 "schema": {
                     "type": "integer",
                     "minimum": 1,
@@ -153,6 +165,49 @@ class NewestFirstPagination(BasePagination):
         ]
 
 
+class NewestFirstPagination(PlacePagination[Execution]):
+    fields = ("created_at", "execution_id")
+    newest_first = True
+    shown = "executions"
+
+    _place: Final = re.compile(rf"(-?[0-9]{{1,18}}) ({EXECUTION_ID_FORM})")
+
+    def place_of(self, row: Execution) -> str:
+        return f"{(row.created_at - _EPOCH) // _MICROSECOND} {row.execution_id}"
+
+    def values_at(self, place: str) -> tuple[datetime, str]:
+        match = self._place.fullmatch(place)
+        if match is None:
+            raise MalformedCursorError(place)
+        try:
+            return _EPOCH + int(match[1]) * _MICROSECOND, match[2]
+        except OverflowError:
+            raise MalformedCursorError(place) from None
+
+
+class StoryPagination(PlacePagination[Point]):
+    fields = ("engine_event_id",)
+    newest_first = False
+    shown = "points"
+
+    def place_of(self, row: Point) -> str:
+        return str(row.engine_event_id)
+
+    def values_at(self, place: str) -> tuple[int]:
+        if re.fullmatch("[0-9]{1,18}", place) is None:
+            raise MalformedCursorError(place)
+        return (int(place),)
+
+
+def _rows_beyond(lookup: str, fields: Sequence[str], values: Sequence[Any]) -> Q:
+    beyond = Q(**{f"{fields[0]}__{lookup}": values[0]})
+    if not fields[1:]:
+        return beyond
+    # The first term is for the index: it excludes nothing.
+    up_to = Q(**{f"{fields[0]}__{lookup}e": values[0]})
+    return up_to & (beyond | _rows_beyond(lookup, fields[1:], values[1:]))
+
+
 def _page_size(text: str | None) -> int:
     if text is None:
         return PAGE_SIZE
@@ -161,14 +216,3 @@ def _page_size(text: str | None) -> int:
     raise BadParametersError(
         {"page_size": [f"must be a whole number from 1 to {LARGEST_PAGE_SIZE}"]}
     )
-
-
-def _cursor(text: str | None) -> Cursor | None:
-    if text is None:
-        return None
-    try:
-        return Cursor.decode(text)
-    except MalformedCursorError:
-        raise BadParametersError(
-            {"cursor": ["is not one of this list; take it from next or previous, or leave it out"]}
-        ) from None

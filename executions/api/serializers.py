@@ -15,9 +15,16 @@ from executions import document
 from executions.document import JsonObject
 from executions.identifiers import EXECUTION_ID_FORM
 from executions.models import Activity, Execution
-from executions.statuses import ActivityStatus, ExecutionStatus
+from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
 
-_MOMENT: Final = "UTC, with microseconds, such as 2026-01-02T03:04:05.678901Z."
+MOMENT: Final = "UTC, with microseconds, such as 2026-01-02T03:04:05.678901Z."
+
+
+class ExecutionIdField(serializers.RegexField):
+    """An execution's id."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(f"^{EXECUTION_ID_FORM}$", **kwargs)
 
 
 class StatusField(serializers.CharField):
@@ -49,33 +56,69 @@ class ErrorDetailsSerializer(serializers.Serializer[JsonObject]):
 class ActivitySerializer(serializers.Serializer[Activity]):
     activity_id = serializers.CharField(help_text="Unique within its execution.")
     activity_name = serializers.CharField()
-    activity_type = serializers.CharField()
+    activity_type = serializers.CharField(
+        help_text="`activity`, or what it is where it is none: `child_workflow`, `timer` and so on."
+    )
     status = StatusField(ActivityStatus)
-    started_at = serializers.DateTimeField(allow_null=True, help_text=_MOMENT)
-    completed_at = serializers.DateTimeField(allow_null=True, help_text=_MOMENT)
-    error_details = ErrorDetailsSerializer(allow_null=True)
+    pending_state = StatusField(
+        PendingState, allow_null=True, help_text="What was asked of it, while it has not ended."
+    )
+    scheduled_at = serializers.DateTimeField(
+        allow_null=True, help_text=f"Null where it is only planned, or not known. {MOMENT}"
+    )
+    started_at = serializers.DateTimeField(allow_null=True, help_text=MOMENT)
+    completed_at = serializers.DateTimeField(allow_null=True, help_text=MOMENT)
+    error_details = ErrorDetailsSerializer(
+        allow_null=True,
+        help_text="Of the last attempt that failed, while others follow too; "
+        "null once it has completed.",
+    )
     retry_count = serializers.IntegerField(min_value=0, help_text="The attempt less one.")
+    next_attempt_at = serializers.DateTimeField(
+        allow_null=True, help_text=f"When it is tried again, while it backs off. {MOMENT}"
+    )
     depends_on = serializers.ListField(
         child=serializers.CharField(), help_text="Ids of activities of the same execution."
     )
     progress = serializers.FloatField(
         allow_null=True, min_value=0, max_value=1, help_text="A share of the whole, where known."
     )
+    child_execution_id = ExecutionIdField(
+        allow_null=True, help_text="The execution that this child workflow is."
+    )
 
     def to_representation(self, instance: Activity) -> JsonObject:
         return document.activity_document(instance)
 
 
+class LatestPointSerializer(serializers.Serializer[JsonObject]):
+    kind = serializers.CharField()
+    name = serializers.CharField(allow_null=True)
+    at = serializers.DateTimeField(help_text=MOMENT)
+
+
 class ExecutionSerializer(serializers.Serializer[Execution]):
-    execution_id = serializers.RegexField(f"^{EXECUTION_ID_FORM}$")
+    execution_id = ExecutionIdField()
     workflow_id = serializers.CharField()
     workflow_type = serializers.CharField()
     run_id = serializers.CharField(allow_null=True)
     status = StatusField(ExecutionStatus)
-    created_at = serializers.DateTimeField(help_text=_MOMENT)
-    started_at = serializers.DateTimeField(allow_null=True, help_text=_MOMENT)
-    completed_at = serializers.DateTimeField(allow_null=True, help_text=_MOMENT)
+    created_at = serializers.DateTimeField(help_text=MOMENT)
+    started_at = serializers.DateTimeField(allow_null=True, help_text=MOMENT)
+    completed_at = serializers.DateTimeField(allow_null=True, help_text=MOMENT)
     error_details = ErrorDetailsSerializer(allow_null=True)
+    parent_execution_id = ExecutionIdField(
+        allow_null=True, help_text="The execution that started this one as a child workflow."
+    )
+    previous_execution_id = ExecutionIdField(
+        allow_null=True, help_text="The execution from which this one goes on."
+    )
+    next_execution_id = ExecutionIdField(
+        allow_null=True, help_text="The execution that goes on from this one."
+    )
+    latest_point = LatestPointSerializer(
+        allow_null=True, help_text="The newest point of its story, such as a signal."
+    )
 
     def to_representation(self, instance: Execution) -> JsonObject:
         return document.execution_fields(instance)

@@ -1,13 +1,18 @@
 """Paths under /api/v1, each with and without a slash at its end."""
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, register_converter
 from rest_framework.views import APIView
 
+from executions.api.activity_details import ActivityView, AnyText
 from executions.api.describing import DocsView, SchemaView
+from executions.api.story import StoryView
 from executions.api.views import ExecutionDetailView, ExecutionListView
 
+register_converter(AnyText, "any_text")
 
-def _paths(route: str, view: type[APIView], name: str) -> list[URLPattern]:
+
+def paths(route: str, view: type[APIView], name: str) -> list[URLPattern]:
+    """The path to the view, with and without a slash at its end."""
     # The OpenAPI document shows a path once: without the slash.
     return [
         path(route, view.as_view(), name=name),
@@ -15,9 +20,16 @@ def _paths(route: str, view: type[APIView], name: str) -> list[URLPattern]:
     ]
 
 
+_EXECUTION = "executions/<str:execution_id>"
+
 urlpatterns = [
-    *_paths("executions", ExecutionListView, "executions"),
-    *_paths("executions/<str:execution_id>", ExecutionDetailView, "execution"),
-    *_paths("schema", SchemaView, "schema"),
-    *_paths("docs", DocsView, "docs"),
+    *paths("executions", ExecutionListView, "executions"),
+    *paths(_EXECUTION, ExecutionDetailView, "execution"),
+    *paths(f"{_EXECUTION}/story", StoryView, "story"),
+    # A slash at its end may be the id's own: the view tells.
+    path(
+        f"{_EXECUTION}/activities/<any_text:activity_id>", ActivityView.as_view(), name="activity"
+    ),
+    *paths("schema", SchemaView, "schema"),
+    *paths("docs", DocsView, "docs"),
 ]

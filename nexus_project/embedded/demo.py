@@ -1,4 +1,4 @@
-"""The demo user of a local database: may enter the admin and look, nothing else."""
+"""The demo user of a local database: may look into everything, cancel and terminate runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from django.contrib.auth.models import Permission, User
 from django.db import transaction
+from django.db.models import Q
 
 FILE_NAME = "demo-login.json"
 USERNAME = "demo"
@@ -40,7 +41,9 @@ def ensure_demo_login(data_dir: Path, *, database_is_ours: bool) -> DemoLogin | 
         user.save()
         user.user_permissions.set(
             Permission.objects.filter(
-                content_type__app_label="executions", codename__startswith="view_"
+                Q(codename__startswith="view_")
+                | Q(codename__in=("cancel_execution", "terminate_execution")),
+                content_type__app_label="executions",
             )
         )
     return login

@@ -1,6 +1,7 @@
 """The admin: finding an execution, seeing all of it safely, and changing nothing."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -13,11 +14,21 @@ from django.test import Client, RequestFactory
 from pytest_django import DjangoAssertNumQueries
 
 from executions import admin as executions_admin
-from executions import inspection
+from executions import inspection, read_only_admin
 from executions.admin import ExecutionAdmin
-from executions.models import Activity, Event, Execution, RecordedModel
+from executions.attempts import AttemptNote, AttemptOutcome
+from executions.ledger import (
+    DetailsNote,
+    PointNote,
+    note_attempts,
+    note_details,
+    note_output,
+    note_points,
+)
+from executions.models import Activity, Event, Execution
+from executions.recorded_rows import RecordedModel
 from executions.recording import NewActivity, changing, create_execution
-from executions.statuses import ActivityStatus, ExecutionStatus
+from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
 from tests.rest import a_user, an_operator_client, client_of
 from tests.samples import an_execution
 from tests.truth import nobody_listening
@@ -27,6 +38,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 EXECUTIONS = "/admin/executions/execution/"
 ACTIVITIES = "/admin/executions/activity/"
 EVENTS = "/admin/executions/event/"
+NOON = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>\"'&{{ 7 }}"
 
 
@@ -157,6 +169,153 @@ def test_the_page_shows_fields_head_activities_and_events(client: Client) -> Non
         assert page_of(row) in html
 
 
+def test_the_page_links_to_the_executions_around_it(client: Client) -> None:
+    an_execution(execution_id="middle", parent_execution_id="above", next_execution_id="after")
+    html = html_of(client, page_of("middle"))
+    for field, linked in (("parent", "above"), ("next", "after")):
+        part = html[html.index(f"field-{field}") :]
+        assert f'<a href="{page_of(linked)}">{linked}</a>' in part[: part.index("</div>")]
+    before = html[html.index("field-previous") :]
+    assert "<a " not in before[: before.index("</div>")]
+
+
+def test_the_page_shows_the_newest_points_of_the_story_first(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "POINTS_SHOWN", 2)
+    execution_id = an_execution("a")
+    assert "Nothing has happened" in html_of(client, page_of(execution_id))
+    notes = [
+        PointNote(
+            engine_event_id=number,
+            at=NOON,
+            kind="signal",
+            name=f"signal-{number}",
+            details={"input": number * 1111},
+        )
+        for number in (1, 2, 3)
+    ]
+    with changing(execution_id):
+        note_points(execution_id, notes[:2])
+    html = html_of(client, page_of(execution_id))
+    assert html.index("signal-2") < html.index("signal-1")
+    assert "These are the last" not in html
+    assert escape('"input": 2222') in html
+    assert "2026-03-04 12:00:00.000" in html
+    assert f'href="/api/v1/executions/{execution_id}/story"' in html
+    with changing(execution_id):
+        note_points(execution_id, notes)
+    html = html_of(client, page_of(execution_id))
+    assert html.index("signal-3") < html.index("signal-2")
+    assert "signal-1" not in html
+    assert "These are the last 2." in html
+
+
+def test_the_table_of_activities_shows_what_was_asked_and_what_is_next(client: Client) -> None:
+    execution_id = an_execution("a")
+    with changing(execution_id) as change:
+        change.activity("a").status = ActivityStatus.RETRYING
+        change.activity("a").pending_state = PendingState.CANCEL_REQUESTED
+        change.activity("a").next_attempt_at = NOON
+    html = html_of(client, page_of(execution_id))
+    table = html[html.index('id="activities"') : html.index('id="story"')]
+    assert "cancel_requested" in table
+    assert "next 12:00:00.000" in table
+
+
+def test_an_activitys_page_shows_its_attempts_and_what_went_in_and_out(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution_id = an_execution("a/b", "other")
+    with changing(execution_id) as change:
+        change.activity("a/b").status = ActivityStatus.RETRYING
+        change.activity("a/b").attempt = 3
+        change.activity("a/b").pending_state = PendingState.PAUSED
+        change.activity("a/b").scheduled_at = NOON
+        change.activity("a/b").next_attempt_at = NOON + timedelta(hours=1)
+        change.activity("a/b").child_execution_id = "child"
+        details = DetailsNote(
+            activity_id="a/b",
+            engine_activity_id="7",
+            task_queue="orders-queue",
+            options={"heartbeat_timeout": "30s"},
+            input=[{"value": "what went in"}],
+        )
+        note_details(execution_id, [details])
+        note_output(execution_id, "a/b", [{"value": "what came out"}])
+        note_attempts(execution_id, [failed_attempt(number) for number in (1, 2, 3)])
+    activity = Activity.objects.get(activity_id="a/b")
+    html = html_of(client, page_of(activity))
+    for text in (
+        "paused",
+        "2026-03-04 13:00:00.000",
+        "orders-queue",
+        "heartbeat_timeout",
+        "what went in",
+        "what came out",
+        "worker-1",
+        "Oops: failure 2",
+        "trace 3",
+        "after 2.000 s",
+        "heart of 1",
+        f'<a href="{page_of("child")}">child</a>',
+        f'href="/api/v1/executions/{execution_id}/activities/a/b"',
+    ):
+        assert text in html, text
+    assert html.index("failure 3") < html.index("failure 2") < html.index("failure 1")
+    assert "left out" not in html
+    assert "Nothing is known of its attempts." in html_of(
+        client, page_of(Activity.objects.get(activity_id="other"))
+    )
+    monkeypatch.setattr(inspection, "ATTEMPTS_SHOWN", 2)
+    html = html_of(client, page_of(activity))
+    assert "failure 1" not in html
+    assert "These are the newest 2; 1 older ones are left out." in html
+
+
+def test_large_texts_of_an_activity_are_cut(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "PAYLOAD_CHARACTERS", 500)
+    execution_id = an_execution("a")
+    trace = {"type": "Oops", "message": "", "stack_trace": "t" * 600 + "the-end"}
+    with changing(execution_id):
+        note_attempts(
+            execution_id,
+            [
+                AttemptNote(
+                    activity_id="a",
+                    number=1,
+                    failure=trace,
+                    heartbeat_at=NOON,
+                    heartbeat_details=[{"value": "h" * 600 + "the-end"}],
+                )
+            ],
+        )
+        note_points(
+            execution_id,
+            [PointNote(engine_event_id=1, at=NOON, kind="k", details={"d": "d" * 600 + "the-end"})],
+        )
+    for row in (Activity.objects.get(), execution_id):
+        html = html_of(client, page_of(row))
+        assert "…" in html
+        assert "the-end" not in html
+
+
+def failed_attempt(number: int) -> AttemptNote:
+    return AttemptNote(
+        activity_id="a/b",
+        number=number,
+        outcome=AttemptOutcome.FAILED,
+        worker_identity=f"worker-{number}",
+        ended_at=NOON,
+        next_attempt_at=NOON + timedelta(seconds=2),
+        failure={"type": "Oops", "message": f"failure {number}", "stack_trace": f"trace {number}"},
+        heartbeat_at=NOON,
+        heartbeat_details=[{"value": f"heart of {number}"}],
+    )
+
+
 def test_an_execution_without_activities_says_so(client: Client) -> None:
     assert "This execution has no activities." in html_of(client, page_of(an_execution()))
 
@@ -197,6 +356,36 @@ def test_names_with_html_in_them_stay_text_everywhere(client: Client) -> None:
     )
     with changing("e") as change:
         change.execution.run_id = EVIL + EVIL
+        payload = [{"value": EVIL, "problem": EVIL}]
+        note_details(
+            "e",
+            [
+                DetailsNote(
+                    activity_id=EVIL,
+                    engine_activity_id=EVIL,
+                    task_queue=EVIL,
+                    options={EVIL: EVIL},
+                    input=payload,
+                )
+            ],
+        )
+        note_output("e", EVIL, payload)
+        note_attempts(
+            "e",
+            [
+                AttemptNote(
+                    activity_id=EVIL,
+                    number=1,
+                    worker_identity=EVIL,
+                    failure={**failure, "stack_trace": EVIL},
+                    heartbeat_at=NOON,
+                    heartbeat_details=payload,
+                )
+            ],
+        )
+        note_points(
+            "e", [PointNote(engine_event_id=1, at=NOON, kind=EVIL, name=EVIL, details={EVIL: EVIL})]
+        )
     of_e = {"execution__exact": "e"}
     pages = [
         html_of(client, EXECUTIONS),
@@ -291,11 +480,11 @@ def test_the_event_list_is_paged(client: Client) -> None:
 def test_lists_count_no_further_than_is_useful(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executions_admin, "COUNTED_ROWS", 3)
+    monkeypatch.setattr(read_only_admin, "COUNTED_ROWS", 3)
     for _ in range(5):
         an_execution()
     assert "3 or more" in html_of(client, EXECUTIONS)
-    monkeypatch.setattr(executions_admin, "COUNTED_ROWS", 6)
+    monkeypatch.setattr(read_only_admin, "COUNTED_ROWS", 6)
     assert "or more" not in html_of(client, EXECUTIONS)
 
 
@@ -311,15 +500,21 @@ def test_queries_do_not_grow_with_what_is_shown(
     of_this = {"execution__exact": execution_id}
     with django_assert_max_num_queries(7):  # session, user, permissions twice, types, count, page
         html_of(client, EXECUTIONS)
-    with django_assert_max_num_queries(8):  # as above; the execution twice, activities, events
+    with django_assert_max_num_queries(9):  # the execution twice, activities, points, events
         html_of(client, page_of(execution_id))
     for listing in (ACTIVITIES, EVENTS):
         with django_assert_max_num_queries(6):
             html_of(client, listing, **of_this)
-    for row in (Activity.objects.first(), Event.objects.first()):
-        assert row is not None
-        with django_assert_max_num_queries(7):
-            html_of(client, page_of(row))
+    event, activity = Event.objects.first(), Activity.objects.get(activity_id="a1")
+    assert event is not None
+    with django_assert_max_num_queries(7):
+        html_of(client, page_of(event))
+    with changing(execution_id):
+        note_attempts(
+            execution_id, [AttemptNote(activity_id="a1", number=number) for number in range(1, 70)]
+        )
+    with django_assert_max_num_queries(10):  # attempts, how many besides, details
+        html_of(client, page_of(activity))
 
 
 @pytest.mark.parametrize("listing", [EXECUTIONS, ACTIVITIES, EVENTS])

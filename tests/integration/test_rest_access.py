@@ -1,6 +1,5 @@
 """Who may read executions over REST, and what everyone else is told."""
 
-from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -8,8 +7,13 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.test import Client
 from pytest_django import Settings
 
-from executions.access import may_view
-from tests.rest import PASSWORD, a_user, client_of
+from executions.access import (
+    CANCEL_PERMISSION,
+    TERMINATE_PERMISSION,
+    may_act,
+    may_view,
+)
+from tests.rest import PASSWORD, a_user, basic, client_of
 from tests.samples import an_execution
 from tests.truth import nobody_listening
 
@@ -84,10 +88,6 @@ def test_without_the_permission_known_and_unknown_executions_answer_alike() -> N
     assert known.headers.keys() == unknown.headers.keys()
 
 
-def basic(name: str, password: str) -> dict[str, str]:
-    return {"Authorization": f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"}
-
-
 def test_basic_authentication_lets_in_with_the_right_password() -> None:
     a_user("permitted", may_view=True)
     a_user("stranger")
@@ -134,3 +134,19 @@ def test_may_view_is_for_active_users_with_the_permission(
     del settings.NEXUS_OPEN_READING
     assert may_view(User(username="root", is_superuser=True))
     assert not may_view(AnonymousUser(), "known")
+
+
+def test_may_act_is_for_active_viewers_with_that_permission(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canceller = a_user("canceller", may=["view", "cancel"])
+    blind = a_user("blind", may=["cancel"])
+    assert may_act(canceller, CANCEL_PERMISSION, "known")
+    assert not may_act(canceller, TERMINATE_PERMISSION, "known")
+    assert not may_act(blind, CANCEL_PERMISSION, "known")
+    settings.NEXUS_OPEN_READING = True
+    assert may_act(blind, CANCEL_PERMISSION, "known")
+    assert not may_act(AnonymousUser(), CANCEL_PERMISSION, "known")
+    monkeypatch.setattr(User, "has_perm", lambda *args: True)
+    canceller.is_active = False
+    assert not may_act(canceller, CANCEL_PERMISSION, "known")

@@ -9,7 +9,7 @@ from django.core.signals import got_request_exception
 from django.test import Client
 from pytest_django import Settings
 
-from executions.api import views
+from executions.api import answering, views
 from tests.rest import an_operator_client
 from tests.samples import an_execution
 from tests.truth import nobody_listening
@@ -49,6 +49,10 @@ def assert_error(response: Any, status: int) -> str:
         "/api/v1/",
         "/api/v2/executions",
         "/api/v1/executions/a/b",
+        "/api/v1/executions/a/activities",
+        "/api/v1/executions/a/activities/",
+        "/api/v1/executions/a/story/b",
+        "/api/v1/executions/a/cancel/b",
         "/api//",
     ],
 )
@@ -60,7 +64,17 @@ def test_an_unknown_path_is_404(client: Client, path: str, method: str) -> None:
         assert "/api/v1/docs" in detail
 
 
-@pytest.mark.parametrize("path", [LIST, f"{LIST}/known", "/api/v1/docs", "/api/v1/schema"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        LIST,
+        f"{LIST}/known",
+        f"{LIST}/known/story",
+        f"{LIST}/known/activities/a/b",
+        "/api/v1/docs",
+        "/api/v1/schema",
+    ],
+)
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options", "trace"])
 def test_only_reading_is_possible(client: Client, path: str, method: str) -> None:
     response = getattr(client, method)(path)
@@ -102,7 +116,7 @@ def test_an_error_outside_of_the_views_is_told_without_its_trace(
     def fail(*args: object) -> bytes:
         raise ZeroDivisionError("the secret of this place")
 
-    monkeypatch.setattr(views.DocumentRenderer, "render", fail)
+    monkeypatch.setattr(answering.DocumentRenderer, "render", fail)
     assert "secret" not in assert_error(client.get(LIST), 500)
 
 

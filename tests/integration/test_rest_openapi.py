@@ -12,19 +12,34 @@ import yaml
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.test import Client
+from django.utils import timezone
 from jsonschema import Draft202012Validator, ValidationError
 
 from executions.api.pagination import NewestFirstPagination
 from executions.api.views import INCLUDABLE, ExecutionListView
+from executions.attempts import AttemptNote, AttemptOutcome
+from executions.ledger import (
+    DetailsNote,
+    PointNote,
+    note_attempts,
+    note_details,
+    note_output,
+    note_points,
+)
 from executions.models import Execution
-from executions.statuses import ActivityStatus, ExecutionStatus
+from executions.recording import changing
+from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
 from tests.rest import JsonObject, an_operator_client
+from tests.samples import an_execution
 from tests.truth import nobody_listening
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 LIST = "/api/v1/executions"
 DETAIL = "/api/v1/executions/{execution_id}"
+ACTIVITY = f"{DETAIL}/activities/{{activity_id}}"
+STORY = f"{DETAIL}/story"
+ACTING = [f"{DETAIL}/cancel", f"{DETAIL}/terminate"]
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +66,10 @@ def as_json_schema(part: Any) -> Any:
     return {"anyOf": [schema, {"type": "null"}]} if part.get("nullable") is True else schema
 
 
-def assert_as_described(described: JsonObject, path: str, status: int, answer: JsonObject) -> None:
-    response = described["paths"][path]["get"]["responses"][str(status)]
+def assert_as_described(
+    described: JsonObject, path: str, status: int, answer: JsonObject, method: str = "get"
+) -> None:
+    response = described["paths"][path][method]["responses"][str(status)]
     schema = response["content"]["application/json"]["schema"]
     components = as_json_schema(described["components"])
     validator = Draft202012Validator(as_json_schema(schema) | {"components": components})
@@ -64,7 +81,11 @@ def test_the_document_is_valid_and_made_without_a_warning(tmp_path: Path) -> Non
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(target))
     written = yaml.safe_load(target.read_text())
     assert written["openapi"].startswith("3.")
-    assert set(written["paths"]) == {LIST, DETAIL}
+    assert set(written["paths"]) == {LIST, DETAIL, ACTIVITY, STORY, *ACTING}
+    assert {path: set(methods) for path, methods in written["paths"].items()} == {
+        **{path: {"get"} for path in (LIST, DETAIL, ACTIVITY, STORY)},
+        **{path: {"post"} for path in ACTING},
+    }
     assert written == yaml.safe_load(Client().get("/api/v1/schema").content)
 
 
@@ -93,15 +114,31 @@ def test_every_parameter_is_described_and_no_other(described: JsonObject) -> Non
     }
     (include,) = [each for each in detail if each["name"] == "include"]
     assert include["schema"]["items"]["enum"] == list(INCLUDABLE)
+    accepted_elsewhere = {
+        ACTIVITY: {("execution_id", "path"), ("activity_id", "path")},
+        STORY: {("execution_id", "path"), ("cursor", "query"), ("page_size", "query")},
+        **{path: {("execution_id", "path")} for path in ACTING},
+    }
+    for path, accepted_there in accepted_elsewhere.items():
+        (operation,) = described["paths"][path].values()
+        assert {(each["name"], each["in"]) for each in operation["parameters"]} == accepted_there
 
 
 def test_errors_the_event_id_and_the_statuses_are_described(described: JsonObject) -> None:
-    for path in (LIST, DETAIL):
+    for path in (LIST, DETAIL, ACTIVITY, STORY):
         responses = described["paths"][path]["get"]["responses"]
         assert set(responses) == {"200", "400", "401", "404", "500"}
-    headers = described["paths"][DETAIL]["get"]["responses"]["200"]["headers"]
-    assert list(headers) == ["Nexus-Event-Id"]
+    for path in (DETAIL, ACTIVITY):
+        headers = described["paths"][path]["get"]["responses"]["200"]["headers"]
+        assert list(headers) == ["Nexus-Event-Id"]
+    for path in ACTING:
+        responses = described["paths"][path]["post"]["responses"]
+        errors = {"400", "401", "403", "404", "409", "415", "500", "503"}
+        assert set(responses) == {"202", *errors}
+        assert list(responses["503"]["headers"]) == ["Retry-After"]
     schemas = described["components"]["schemas"]
+    assert schemas["PendingState"]["enum"] == list(PendingState)
+    assert schemas["AttemptOutcome"]["enum"] == list(AttemptOutcome)
     assert schemas["ExecutionStatus"]["enum"] == list(ExecutionStatus)
     assert schemas["ActivityStatus"]["enum"] == list(ActivityStatus)
     assert "basicAuth" in described["components"]["securitySchemes"]
@@ -133,6 +170,120 @@ def test_real_answers_are_as_described(described: JsonObject) -> None:
         (Client(), DETAIL, f"{LIST}/unknown", 401),
     ]:
         response = asking.get(address)
+        assert response.status_code == status
+        assert_as_described(described, path, status, response.json())
+
+
+def test_what_may_be_sent_is_described(described: JsonObject) -> None:
+    sendable = {path: described["paths"][path]["post"]["requestBody"]["content"] for path in ACTING}
+    assert all(list(content) == ["application/json"] for content in sendable.values())
+    components = as_json_schema(described["components"])
+    cancel, terminate = (
+        Draft202012Validator(
+            as_json_schema(content["application/json"]["schema"]) | {"components": components}
+        )
+        for content in sendable.values()
+    )
+    for body, cancels, terminates in [
+        ({"reason": "why"}, True, True),
+        ({}, True, False),
+        ({"reason": ""}, True, False),
+        ({"reason": "x" * 1001}, False, False),
+        ({"reason": "why", "more": 1}, False, False),
+    ]:
+        assert (cancel.is_valid(body), terminate.is_valid(body)) == (cancels, terminates), body
+
+
+def test_what_is_known_beyond_the_document_is_as_described(described: JsonObject) -> None:
+    client = an_operator_client()
+    now = timezone.now()
+    good = {
+        "encoding": "json/plain",
+        "size_bytes": 1,
+        "value": 1,
+        "is_cut": False,
+        "problem": None,
+    }
+    payloads = [
+        good,
+        {**good, "value": None, "problem": "encrypted"},
+        {**good, "encoding": "", "value": "text", "is_cut": True},
+        {**good, "value": {"any": ["thing"]}},
+    ]
+    point = {"kind": "signal", "name": "go", "at": "2026-01-02T03:04:05.678901Z"}
+    an_execution(
+        "full",
+        "empty",
+        execution_id="e",
+        parent_execution_id="p",
+        previous_execution_id="q",
+        next_execution_id="n",
+        latest_point=point,
+    )
+    with changing("e") as change:
+        full = change.activity("full")
+        full.status, full.pending_state = ActivityStatus.RETRYING, PendingState.PAUSED
+        full.scheduled_at = full.next_attempt_at = now
+        full.child_execution_id = "c"
+        note_details(
+            "e",
+            [
+                DetailsNote(
+                    activity_id="full",
+                    engine_activity_id="1",
+                    task_queue="q",
+                    options={"any": {"thing": None}},
+                    input=payloads,
+                )
+            ],
+        )
+        note_output("e", "full", payloads)
+        failure = {"type": None, "message": "m", "stack_trace": ""}
+        note_attempts(
+            "e",
+            [
+                AttemptNote(
+                    activity_id="full",
+                    number=number,
+                    outcome=outcome,
+                    worker_identity="w",
+                    scheduled_at=now,
+                    started_at=now,
+                    ended_at=now,
+                    failure=failure,
+                    next_attempt_at=now,
+                    heartbeat_at=now,
+                    heartbeat_details=payloads,
+                )
+                for number, outcome in enumerate(AttemptOutcome, start=1)
+            ]
+            + [AttemptNote(activity_id="full", number=99)],
+        )
+        note_points(
+            "e",
+            [
+                PointNote(engine_event_id=1, at=now, kind="signal", name="go", details={"a": []}),
+                PointNote(engine_event_id=2, at=now, kind="cancel_requested"),
+            ],
+        )
+    for path, address in [
+        (LIST, LIST),
+        (DETAIL, f"{LIST}/e?include=activities"),
+        (ACTIVITY, f"{LIST}/e/activities/full"),
+        (ACTIVITY, f"{LIST}/e/activities/empty"),
+        (STORY, f"{LIST}/e/story?page_size=1"),
+        (STORY, f"{LIST}/e/story"),
+    ]:
+        response = client.get(address)
+        assert response.status_code == 200
+        assert_as_described(described, path, 200, response.json())
+    for path, address, status in [
+        (ACTIVITY, f"{LIST}/e/activities/none", 404),
+        (ACTIVITY, f"{LIST}/-/activities/none", 400),
+        (STORY, f"{LIST}/e/story?cursor=x", 400),
+        (STORY, f"{LIST}/none/story", 404),
+    ]:
+        response = client.get(address)
         assert response.status_code == status
         assert_as_described(described, path, status, response.json())
 
