@@ -1,23 +1,26 @@
 """The ActivitySyncService: mirrors the runs of a Temporal worker into executions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Collection, Mapping, Set
+from itertools import islice
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
+from uuid import uuid4
 
 import structlog
 from django.db import Error as DatabaseError
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from executions.recording import RecordingError
 from executions.signals import writing_begins
-from executions.temporal import mirror
+from executions.temporal import definitions, leases
+from executions.temporal.call_pace import CallPace
 from executions.temporal.database import DatabaseThreads
-from executions.temporal.hints import HintQueue, RunSeen
+from executions.temporal.discovery import Discovery
+from executions.temporal.hint_recorder import HintRecorder
+from executions.temporal.hints import HintQueue
 from executions.temporal.history_reader import HistoryReader, RunGoneError
+from executions.temporal.run_describer import RunDescriber
 from executions.temporal.run_follower import RunFollower
 
 log = structlog.get_logger(__name__)
@@ -25,14 +28,16 @@ log = structlog.get_logger(__name__)
 DISCOVERY_SECONDS: Final = 10.0
 """How often Temporal is asked for runs that no worker announced."""
 
-LOOK_BACK: Final = timedelta(hours=1)
-"""Runs that closed within this time before the start are mirrored, where they are not yet."""
-
-VISIBILITY_LAG: Final = timedelta(minutes=1)
-"""A run may be listed this much later than it closed."""
-
 LONG_POLLS: Final = 1_000
 """Histories read at once. Temporal's default limit is 1,200 long polls in a namespace."""
+
+RUNS_FOLLOWED: Final = 5_000
+"""Runs that one process follows; further ones are left to others, or wait."""
+
+ROOM_AGAIN_SECONDS: Final = 0.5
+
+CALLS_PER_SECOND: Final = 100.0
+"""Of one process to Temporal's frontend, long polls aside: a few per cent of what it allows."""
 
 FINISH_SECONDS: Final = 3.0
 """How long the end of the service may take to record what is there already."""
@@ -43,39 +48,51 @@ ENDED_REMEMBERED: Final = 10_000
 class ActivitySyncService:
     """Mirrors runs of the client's namespace for as long as its `async with` lasts.
 
-    It follows the runs that `hints` tell of and those it finds: open ones, and ones that
-    closed while nobody looked. With `task_queue`, only runs of that queue are looked for.
+    It follows the runs that `hints` tell of and those it finds: open ones, ones that
+    closed while nobody looked, and ones whose follower has died. With `task_queue`, only
+    runs of that queue are looked for. `workflow_definitions` plan the runs of these
+    workflow types; without `keep_payloads`, inputs, outputs and the like are not kept.
 
-    Any number of services may mirror the same runs. Nothing that happens here reaches the
-    worker: what cannot be read or written is tried again, and logged.
+    Of any number of services, one follows a run at a time (see `leases`). Nothing that
+    happens here reaches the worker: what cannot be read or written is tried again, and logged.
     """
 
-    def __init__(self, client: Client, hints: HintQueue, *, task_queue: str | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        hints: HintQueue,
+        *,
+        task_queue: str | None = None,
+        workflow_definitions: Mapping[str, Any] | None = None,
+        keep_payloads: bool = True,
+    ) -> None:
         self._client = client
-        self._hints = hints
         self._task_queue = task_queue
+        self._definitions = workflow_definitions or {}
+        self._keep_payloads = keep_payloads
+        self._process_id = uuid4()
         self._database = DatabaseThreads()
+        self._hints = HintRecorder(hints, self._database, self.follow)
+        self._pace = CallPace(CALLS_PER_SECOND)
         self._polls = asyncio.Semaphore(LONG_POLLS)
         self._followers: dict[str, RunFollower] = {}
-        self._following: set[asyncio.Task[None]] = set()
+        self._following: dict[str, asyncio.Task[None]] = {}
         self._background: list[asyncio.Task[None]] = []
         self._ended: dict[str, None] = {}
-        self._hints_waiting = asyncio.Event()
-        self._finishing = False
+        self._wanted: dict[str, str] = {}
+        self._is_wanted = asyncio.Event()
+        self._missing: Set[str] = frozenset()
+        self._discovery = Discovery(
+            client, self._database, self._pace, self._claim_found, task_queue
+        )
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            # A thread of the worker may outlive the loop.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._hints_waiting.set)
-
-        self._hints.call_when_filled(wake)
         writing_begins.send_robust(sender=type(self))
+        self._hints.begin()
         self._background = [
-            asyncio.create_task(self._pass_on_hints()),
-            asyncio.create_task(self._discover()),
+            asyncio.create_task(self._repeat("claiming", 0, self._claim_wanted)),
+            asyncio.create_task(self._repeat("holding", leases.HOLD_SECONDS, self._hold)),
+            asyncio.create_task(self._repeat("discovery", DISCOVERY_SECONDS, self._discovery.look)),
         ]
         return self
 
@@ -85,15 +102,21 @@ class ActivitySyncService:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._hints.call_when_filled(None)
         await _cancelled(self._background)
-        self._pass_on_waiting_hints()
-        self._finishing = True
+        await self._claim_the_last()
         for follower in self._followers.values():
             follower.finish()
-        if self._following:
-            await asyncio.wait(self._following, timeout=FINISH_SECONDS)
-        await _cancelled(self._following)
+        following = list(self._following.values())
+        if following:
+            await asyncio.wait(following, timeout=FINISH_SECONDS)
+        # After the histories, so that no hint is too early any more.
+        await self._hints.finish(FINISH_SECONDS)
+        await _cancelled(following)
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                await self._database.run(leases.release, self._process_id)
+        except (DatabaseError, TimeoutError) as problem:
+            log.warning("lease_not_released", problem=str(problem))
         self._database.close()
 
     @property
@@ -101,82 +124,130 @@ class ActivitySyncService:
         """The run ids that are being followed."""
         return frozenset(self._followers)
 
-    def follow(self, workflow_id: str, run_id: str) -> RunFollower | None:
-        """The run's follower, a new one if need be; None if the run is done with."""
-        if run_id in self._followers:
-            return self._followers[run_id]
-        if self._finishing or run_id in self._ended:
-            return None
-        history = HistoryReader(self._client, workflow_id, run_id, self._polls)
-        follower = RunFollower(workflow_id, run_id, history, self._database)
-        self._followers[run_id] = follower
-        task = asyncio.create_task(self._mirror(workflow_id, run_id, follower))
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
-        return follower
+    def follow(self, workflow_id: str, run_id: str) -> None:
+        """Follow the run from here on, unless another process does or it is done with."""
+        if self._is_new(run_id):
+            self._wanted[run_id] = workflow_id
+            self._is_wanted.set()
 
-    async def _pass_on_hints(self) -> None:
+    async def _repeat(
+        self, name: str, seconds: float, action: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Do it for ever; what fails is logged and done again after a while."""
         while True:
-            await self._hints_waiting.wait()
-            self._hints_waiting.clear()
-            self._pass_on_waiting_hints()
-
-    def _pass_on_waiting_hints(self) -> None:
-        hints, dropped = self._hints.take()
-        if dropped:
-            log.warning("hints_dropped", count=dropped)
-        for hint in hints:
-            follower = self.follow(hint.workflow_id, hint.run_id)
-            if follower is not None and not isinstance(hint, RunSeen):
-                follower.tell(hint)
-
-    async def _discover(self) -> None:
-        since = datetime.now(UTC) - LOOK_BACK
-        while True:
-            began = datetime.now(UTC)
             try:
-                await self._follow_open_runs()
-                await self._follow_runs_closed_since(since)
-            except (RPCError, DatabaseError) as error:
-                log.warning("discovery_failed", problem=str(error))
+                await action()
+            except DatabaseError as error:
+                log.warning(f"{name}_failed", problem=str(error))
+                await asyncio.sleep(leases.HOLD_SECONDS)
             except Exception:
-                log.exception("discovery_failed")
+                log.exception(f"{name}_failed")
+                await asyncio.sleep(leases.HOLD_SECONDS)
+            await asyncio.sleep(seconds)
+
+    async def _claim_wanted(self) -> None:
+        await self._is_wanted.wait()
+        self._is_wanted.clear()
+        runs = dict(islice(self._wanted.items(), self._room))
+        try:
+            await self._claim(runs)
+        except DatabaseError:
+            self._is_wanted.set()
+            raise
+        for run_id in runs:
+            del self._wanted[run_id]
+
+    async def _claim_the_last(self) -> None:
+        """At the end: what the worker has begun, however short it lived."""
+        self._hints.take()
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                await self._claim(self._wanted)
+        except (DatabaseError, TimeoutError) as problem:
+            log.warning("runs_left_to_others", count=len(self._wanted), problem=str(problem))
+
+    async def _claim_found(self, runs: Mapping[str, str]) -> None:
+        """Follow runs that were found, as soon as there is room for them."""
+        waiting = [run_id for run_id in runs if self._is_new(run_id)]
+        while waiting:
+            if self._room:
+                part, waiting = waiting[: self._room], waiting[self._room :]
+                await self._claim({run_id: runs[run_id] for run_id in part})
             else:
-                since = began - VISIBILITY_LAG
-            await asyncio.sleep(DISCOVERY_SECONDS)
+                await asyncio.sleep(ROOM_AGAIN_SECONDS)
 
-    async def _follow_open_runs(self) -> None:
-        async for workflow_id, run_id in self._listed("ExecutionStatus = 'Running'"):
-            self.follow(workflow_id, run_id)
+    async def _claim(self, runs: Mapping[str, str]) -> None:
+        if not runs:
+            return
+        await self._register_definitions()
+        claimed = await self._database.run(
+            leases.claim, self._process_id, self._client.namespace, runs
+        )
+        for run_id, position in claimed.items():
+            self._begin(runs[run_id], run_id, position)
 
-    async def _follow_runs_closed_since(self, since: datetime) -> None:
-        closed = {
-            run_id: workflow_id
-            async for workflow_id, run_id in self._listed(
-                f"ExecutionStatus != 'Running' AND CloseTime >= '{since.isoformat()}'"
-            )
-            if run_id not in self._followers and run_id not in self._ended
-        }
-        for run_id in await self._database.run(mirror.not_mirrored_to_the_end, closed.keys()):
-            self.follow(closed[run_id], run_id)
+    @property
+    def _room(self) -> int:
+        return max(0, RUNS_FOLLOWED - len(self._following))
 
-    async def _listed(self, query: str) -> AsyncIterator[tuple[str, str]]:
-        if self._task_queue is not None:
-            query += f" AND TaskQueue = {_quoted(self._task_queue)}"
-        async for run in self._client.list_workflows(query):
-            yield run.id, run.run_id
+    def _is_new(self, run_id: str) -> bool:
+        return run_id not in self._following and run_id not in self._ended
+
+    async def _register_definitions(self) -> None:
+        """Before any run begins, once."""
+        if self._definitions:
+            await self._database.run(definitions.register, self._definitions)
+            self._definitions = {}
+
+    async def _hold(self) -> None:
+        """Keep the lease, let go of what was lost, take what others have left."""
+        if self._following:
+            kept = await self._database.run(leases.hold, self._process_id)
+            missing = self._following.keys() - kept
+            # Once may be a run that is just ending.
+            lost = [self._following[run_id] for run_id in missing & self._missing]
+            self._missing = missing
+            if lost:
+                log.warning("runs_lost", count=len(lost))
+                await _cancelled(lost)
+        taken = await self._database.run(
+            leases.take_over, self._process_id, self._client.namespace, self._room
+        )
+        if taken:
+            log.info("runs_taken_over", count=len(taken))
+        for run in taken:
+            self._begin(run.workflow_id, run.run_id, run.position)
+
+    def _begin(self, workflow_id: str, run_id: str, position: int) -> None:
+        if run_id in self._following:
+            return
+        history = HistoryReader(
+            self._client, workflow_id, run_id, self._polls, self._pace, self._keep_payloads
+        )
+        describer = RunDescriber(
+            self._client, workflow_id, run_id, self._pace, keep_payloads=self._keep_payloads
+        )
+
+        def recorded() -> None:
+            self._hints.history_was_recorded(run_id)
+
+        follower = RunFollower(
+            workflow_id, run_id, position, history, describer, self._database, recorded
+        )
+        self._followers[run_id] = follower
+        self._following[run_id] = asyncio.create_task(self._mirror(workflow_id, run_id, follower))
 
     async def _mirror(self, workflow_id: str, run_id: str, follower: RunFollower) -> None:
         try:
             end = await follower.follow()
         except RunGoneError as error:
             log.warning("run_gone", execution_id=run_id, problem=str(error))
-            self._remember_ended(run_id)
+            await self._give_up(run_id)
         except RecordingError:
             log.exception("run_not_mirrored", execution_id=run_id)
-            self._remember_ended(run_id)
+            await self._give_up(run_id)
         except Exception:
-            # Not remembered: discovery takes an open run up again.
+            # Not given up: discovery takes an open run up again.
             log.exception("following_failed", execution_id=run_id)
         else:
             if end is not None:
@@ -186,6 +257,16 @@ class ActivitySyncService:
                     self.follow(workflow_id, end.next_run_id)
         finally:
             del self._followers[run_id]
+            del self._following[run_id]
+            if self._wanted:
+                self._is_wanted.set()
+
+    async def _give_up(self, run_id: str) -> None:
+        self._remember_ended(run_id)
+        try:
+            await self._database.run(leases.let_go, run_id)
+        except DatabaseError as error:
+            log.warning("run_not_let_go", execution_id=run_id, problem=str(error))
 
     def _remember_ended(self, run_id: str) -> None:
         """So that late hints and lagging lists do not begin it again."""
@@ -198,9 +279,3 @@ async def _cancelled(tasks: Collection[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _quoted(text: str) -> str:
-    """The text as a literal of Temporal's list filters."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -6,3 +6,4 @@ from django.apps import AppConfig
 class TemporalConfig(AppConfig):
     name = "executions.temporal"
     label = "temporal"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,4 +1,4 @@
-"""What a worker knows first: runs seen, attempts begun and failed, progress made.
+"""What a worker knows first: runs seen, attempts begun and failed, heartbeats sent.
 
 Hints make states visible as they happen; history says what is true. So a hint never says
 how an activity ended, and one that gets lost costs immediacy and nothing else.
@@ -27,35 +27,44 @@ class RunSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityHint:
-    """Something about one attempt of an activity, by the id Temporal calls it."""
+    """Something about one attempt of an activity, by the id Temporal calls it.
+
+    `scheduled_at` is when the activity was scheduled, not its attempt.
+    """
 
     workflow_id: str
     run_id: str
     activity_id: str
     scheduled_at: datetime
     attempt: int
+    worker_identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptBegan(ActivityHint):
     started_at: datetime
+    attempt_scheduled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed(ActivityHint):
-    """The attempt failed and, as far as the worker can tell, another will follow."""
+    """`next_attempt_at` is set where, as far as the worker can tell, another will follow."""
 
     error: ErrorDetails
+    ended_at: datetime
+    next_attempt_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProgressMade(ActivityHint):
-    """A heartbeat told a share from 0 to 1."""
+class HeartbeatSent(ActivityHint):
+    """`progress` is the share from 0 to 1 that its `details` told."""
 
-    progress: float
+    sent_at: datetime
+    progress: float | None = None
+    details: tuple[Any, ...] = ()
 
 
-Hint = RunSeen | AttemptBegan | AttemptFailed | ProgressMade
+Hint = RunSeen | AttemptBegan | AttemptFailed | HeartbeatSent
 
 
 def progress_told(details: Sequence[Any]) -> float | None:
@@ -80,7 +89,7 @@ def one_status_each(hints: Iterable[ActivityHint]) -> list[list[ActivityHint]]:
     groups: list[list[ActivityHint]] = [[]]
     told: set[str] = set()
     for hint in hints:
-        if not isinstance(hint, ProgressMade):
+        if not isinstance(hint, HeartbeatSent):
             if hint.activity_id in told:
                 groups.append([])
                 told = set()
@@ -92,25 +101,25 @@ def one_status_each(hints: Iterable[ActivityHint]) -> list[list[ActivityHint]]:
 class HintQueue:
     """From a worker's threads to the one that takes: bounded, never blocks, never raises.
 
-    Only the newest progress of an activity is kept.
+    Only the newest heartbeat of an activity is kept.
     """
 
     def __init__(self, kept: int = HINTS_KEPT) -> None:
         self._kept = kept
         self._lock = threading.Lock()
         self._hints: deque[Hint] = deque()
-        self._progress: dict[tuple[str, str], ProgressMade] = {}
+        self._heartbeats: dict[tuple[str, str], HeartbeatSent] = {}
         self._dropped = 0
         self._wake: Callable[[], None] | None = None
 
     def put(self, hint: Hint) -> None:
         """Add a hint, from any thread; drops it where too many are waiting."""
         with self._lock:
-            was_empty = not self._hints and not self._progress
-            if isinstance(hint, ProgressMade):
+            was_empty = not self._hints and not self._heartbeats
+            if isinstance(hint, HeartbeatSent):
                 key = (hint.run_id, hint.activity_id)
-                if key in self._progress or len(self._progress) < self._kept:
-                    self._progress[key] = hint
+                if key in self._heartbeats or len(self._heartbeats) < self._kept:
+                    self._heartbeats[key] = hint
                 else:
                     self._dropped += 1
             elif len(self._hints) < self._kept:
@@ -122,11 +131,11 @@ class HintQueue:
             wake()
 
     def take(self) -> tuple[list[Hint], int]:
-        """The waiting hints in order, progress last, and how many were dropped meanwhile."""
+        """The waiting hints in order, heartbeats last, and how many were dropped meanwhile."""
         with self._lock:
-            hints, dropped = [*self._hints, *self._progress.values()], self._dropped
+            hints, dropped = [*self._hints, *self._heartbeats.values()], self._dropped
             self._hints.clear()
-            self._progress.clear()
+            self._heartbeats.clear()
             self._dropped = 0
         return hints, dropped
 
@@ -137,6 +146,6 @@ class HintQueue:
         """
         with self._lock:
             self._wake = wake
-            filled = bool(self._hints or self._progress)
+            filled = bool(self._hints or self._heartbeats)
         if filled and wake is not None:
             wake()

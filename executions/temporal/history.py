@@ -5,37 +5,26 @@ two (running, retrying) it tells late or never, see `hints`. Facts about the eve
 https://docs.temporal.io/references/events and temporal/api/history/v1/message.proto.
 """
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
 
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 
-from executions.statuses import ActivityStatus, ExecutionStatus
-from executions.temporal.changes import (
-    ActivityClosed,
-    ActivityScheduled,
-    ActivityStarted,
-    Change,
-    ErrorDetails,
-    RunClosed,
-    RunStarted,
-)
+from executions.statuses import ExecutionStatus
+from executions.temporal.changes import Change, ErrorDetails, RunClosed, RunLinked, RunStarted
 from executions.temporal.failures import error_of_failure
-from executions.temporal.names import fitted
+from executions.temporal.local_activities import local_activity_of
+from executions.temporal.message_values import json_of, moment_of
+from executions.temporal.names import linked, named
+from executions.temporal.plan import PlannedActivity
+from executions.temporal.points import Points
+from executions.temporal.steps import Steps
 
-ACTIVITY: Final = "activity"
-"""The activity_type of what a workflow runs as an ordinary activity."""
+DEFINITION_MEMO: Final = "nexus_workflow_definition"
+"""The field of a run's memo that may hold its workflow definition, as JSON."""
 
-
-_ACTIVITY_ENDS: Final = {
-    "activity_task_completed_event_attributes": ActivityStatus.COMPLETED,
-    "activity_task_failed_event_attributes": ActivityStatus.FAILED,
-    "activity_task_timed_out_event_attributes": ActivityStatus.FAILED,
-    "activity_task_canceled_event_attributes": ActivityStatus.CANCELLED,
-}
 _RUN_ENDS: Final = {
     "workflow_execution_completed_event_attributes": ExecutionStatus.COMPLETED,
     "workflow_execution_failed_event_attributes": ExecutionStatus.FAILED,
@@ -46,57 +35,11 @@ _RUN_ENDS: Final = {
 }
 
 
-@dataclass(slots=True)
-class _Scheduled:
-    """An activity as far as history has told it."""
-
-    activity_id: str
-    scheduled_at: datetime
-    is_open: bool = True
-
-
-class _Ended(NamedTuple):
-    event_id: int
-    scheduled_event_id: int
-    activity_id: str
-
-
-@dataclass(slots=True)
-class _Reactions:
-    """What a workflow had seen end when it scheduled something: where `depends_on` comes from.
-
-    A workflow task is given everything that happened before it started. What ended is
-    held against the next activities to be scheduled, by that task or, where it schedules
-    none (it waits for a second activity, a timer, a signal), by the next that does.
-    """
-
-    undelivered: list[_Ended] = field(default_factory=list)
-    seen: list[_Ended] = field(default_factory=list)
-    used: bool = False
-
-    def ended(self, ended: _Ended) -> None:
-        self.undelivered.append(ended)
-
-    def task_completed(self, task_started_event_id: int) -> None:
-        if self.used:
-            self.seen, self.used = [], False
-        waiting, self.undelivered = self.undelivered, []
-        for ended in waiting:
-            delivered = ended.event_id < task_started_event_id
-            (self.seen if delivered else self.undelivered).append(ended)
-
-    def scheduling(self) -> tuple[str, ...]:
-        """The ids of what was seen to end, in the order in which it was scheduled."""
-        self.used = True
-        in_order = sorted(self.seen, key=lambda ended: ended.scheduled_event_id)
-        return tuple(ended.activity_id for ended in in_order)
-
-
 class HistoryFold:
     """One run's history, fed in order from event 1; events that were fed before are skipped.
 
-    An activity id that the run uses again becomes `<id>~2`, `<id>~3` … in the order of
-    scheduling, so that every reader of the history arrives at the same ids.
+    Every reader of a history arrives at the same ids, see `document_ids`. Never raises,
+    whatever the events say.
     """
 
     def __init__(self, workflow_id: str, run_id: str) -> None:
@@ -105,114 +48,102 @@ class HistoryFold:
         self._run_id = run_id
         self._last_event_id = 0
         self._closed = False
-        self._open: dict[int, _Scheduled] = {}
-        self._latest: dict[str, _Scheduled] = {}
-        self._ids: set[str] = set()
-        self._uses: Counter[str] = Counter()
-        self._reactions = _Reactions()
+        self._steps = Steps()
+        self._points = Points()
 
     @property
     def is_closed(self) -> bool:
         """Whether the run's end has been fed."""
         return self._closed
 
+    def adopt(self, plan: Sequence[PlannedActivity]) -> None:
+        """Take these for what the execution's document holds as pending from its start.
+
+        To be called once the run's start has been fed, and before anything else is.
+        """
+        self._steps.adopt(plan)
+
     def open_activity(self, activity_id: str) -> str | None:
         """The document's id of the open activity Temporal calls by this id, if there is one."""
-        latest = self._latest.get(activity_id)
-        return latest.activity_id if latest and latest.is_open else None
+        return self.open_activities.get(activity_id)
+
+    @property
+    def open_activities(self) -> Mapping[str, str]:
+        """The document's ids of the open activities by what Temporal calls them: a live view."""
+        return self._steps.open_activities
 
     def may_yet_open(self, activity_id: str, scheduled_at: datetime) -> bool:
         """Whether an activity scheduled at that time may still come in what was not fed yet."""
-        latest = self._latest.get(activity_id)
-        return not self._closed and (latest is None or latest.scheduled_at < scheduled_at)
+        latest = self._steps.activity_scheduled_at(activity_id)
+        return not self._closed and (latest is None or latest < scheduled_at)
 
     def feed(self, events: Iterable[HistoryEvent]) -> list[Change]:
-        """What these events change, in order."""
+        """What these events change, in order; nothing follows the run's end."""
         changes: list[Change] = []
         for event in events:
-            if event.event_id > self._last_event_id:
+            if event.event_id > self._last_event_id and not self._closed:
                 self._last_event_id = event.event_id
                 changes += self._changes_of(event)
         return changes
 
-    def _changes_of(self, event: HistoryEvent) -> Iterable[Change]:
+    def _changes_of(self, event: HistoryEvent) -> Iterator[Change]:
         kind = event.WhichOneof("attributes") or ""
         told: Any = getattr(event, kind, None)
-        if kind in _ACTIVITY_ENDS:
-            return self._activity_closed(event, told, _ACTIVITY_ENDS[kind])
         if kind in _RUN_ENDS:
-            return self._run_closed(event, told, _RUN_ENDS[kind])
-        match kind:
-            case "workflow_execution_started_event_attributes":
-                return [self._run_started(event, told)]
-            case "workflow_task_completed_event_attributes":
-                self._reactions.task_completed(told.started_event_id)
-            case "activity_task_scheduled_event_attributes":
-                return [self._activity_scheduled(event, told)]
-            case "activity_task_started_event_attributes":
-                return self._activity_started(event, told)
-        return []
+            yield from self._run_closed(event, told, _RUN_ENDS[kind])
+            return
+        yield from self._steps.told(event, kind, told)
+        match kind.removesuffix("_event_attributes"):
+            case "workflow_execution_started":
+                yield self._run_started(event, told)
+            case "workflow_task_started":
+                self._steps.reactions.task_started(moment_of(event.event_time))
+            case "workflow_task_completed":
+                self._steps.reactions.task_completed(told.started_event_id)
+            case "marker_recorded" if local := local_activity_of(told):
+                yield from self._steps.local_activity(event, local)
+            case "request_cancel_external_workflow_execution_initiated" if told.child_workflow_only:
+                child = told.workflow_execution.workflow_id
+                if (changes := self._steps.child_cancel_requested(child)) is not None:
+                    yield from changes
+                    return
+            case "workflow_task_failed" if _is_reset(told):
+                if told.new_run_id != self._run_id:
+                    # It came with the copy of another run's events.
+                    return
+                if base_run_id := linked(told.base_run_id):
+                    yield RunLinked(base_run_id)
+        if point := self._points.reached(event):
+            yield point
 
     def _run_started(self, event: HistoryEvent, told: Any) -> Change:
+        memo = told.memo.fields
         return RunStarted(
-            workflow_id=fitted(self._workflow_id),
-            workflow_type=fitted(told.workflow_type.name),
+            workflow_id=named(self._workflow_id),
+            workflow_type=named(told.workflow_type.name),
             run_id=self._run_id,
-            started_at=_moment(event),
+            started_at=moment_of(event.event_time),
+            parent_run_id=linked(told.parent_workflow_execution.run_id),
+            previous_run_id=linked(told.continued_execution_run_id),
+            definition=json_of(memo[DEFINITION_MEMO]) if DEFINITION_MEMO in memo else None,
         )
-
-    def _activity_scheduled(self, event: HistoryEvent, told: Any) -> Change:
-        activity = _Scheduled(self._unused_id(told.activity_id), _moment(event))
-        self._ids.add(activity.activity_id)
-        self._latest[told.activity_id] = self._open[event.event_id] = activity
-        return ActivityScheduled(
-            activity_id=activity.activity_id,
-            activity_name=fitted(told.activity_type.name),
-            activity_type=ACTIVITY,
-            depends_on=self._reactions.scheduling(),
-        )
-
-    def _unused_id(self, activity_id: str) -> str:
-        while True:
-            self._uses[activity_id] += 1
-            uses = self._uses[activity_id]
-            name = fitted(activity_id, "" if uses == 1 else f"~{uses}")
-            if name not in self._ids:
-                return name
-
-    def _activity_started(self, event: HistoryEvent, told: Any) -> Iterable[Change]:
-        activity = self._open.get(told.scheduled_event_id)
-        if activity is not None:
-            yield ActivityStarted(activity.activity_id, max(1, told.attempt), _moment(event))
-
-    def _activity_closed(
-        self, event: HistoryEvent, told: Any, status: ActivityStatus
-    ) -> Iterable[Change]:
-        activity = self._open.pop(told.scheduled_event_id, None)
-        if activity is None:
-            return
-        activity.is_open = False
-        self._reactions.ended(_Ended(event.event_id, told.scheduled_event_id, activity.activity_id))
-        error = error_of_failure(told.failure) if status is ActivityStatus.FAILED else None
-        yield ActivityClosed(activity.activity_id, status, _moment(event), error)
 
     def _run_closed(
         self, event: HistoryEvent, told: Any, status: ExecutionStatus
-    ) -> Iterable[Change]:
+    ) -> Iterator[Change]:
         self._closed = True
+        at = moment_of(event.event_time)
         error = _run_error(told, status)
-        reason = ErrorDetails(
-            "RunClosed",
-            f"Still open when the run ended as {status}" + (f": {error.message}" if error else ""),
-        )
-        for activity in self._open.values():
-            activity.is_open = False
-            yield ActivityClosed(
-                activity.activity_id, ActivityStatus.CANCELLED, _moment(event), reason
-            )
-        self._open.clear()
-        next_run_id = getattr(told, "new_execution_run_id", "")
-        yield RunClosed(status, _moment(event), error, next_run_id or None)
+        reason = f"Still open when the run ended as {status}"
+        if error:
+            reason += f": {error.message}"
+        yield from self._steps.run_closed(at, ErrorDetails("RunClosed", reason))
+        yield RunClosed(status, at, error, linked(getattr(told, "new_execution_run_id", "")))
+
+
+def _is_reset(told: Any) -> bool:
+    cause: int = told.cause
+    return cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
 
 
 def _run_error(told: Any, status: ExecutionStatus) -> ErrorDetails | None:
@@ -226,7 +157,3 @@ def _run_error(told: Any, status: ExecutionStatus) -> ErrorDetails | None:
         case ExecutionStatus.TIMED_OUT:
             return ErrorDetails("TimeoutError", "The run took longer than its timeout allows")
     return None
-
-
-def _moment(event: HistoryEvent) -> datetime:
-    return event.event_time.ToDatetime(tzinfo=UTC)

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHistoryEventAsyncIterator
-from temporalio.exceptions import FailureError
+from temporalio.converter import WorkflowSerializationContext
 from temporalio.service import RPCError, RPCStatusCode
 
 from executions.temporal.backoff import backoff_seconds
-from executions.temporal.failures import failures_in
+from executions.temporal.call_pace import CallPace
+from executions.temporal.decoding import decode, drop_payloads
 
 log = structlog.get_logger(__name__)
 
@@ -28,15 +28,30 @@ class RunGoneError(LookupError):
 
 
 class HistoryReader:
-    """The pages of a run's history: those there are, and then each as it comes."""
+    """The pages of a run's history: those there are, and then each as it comes.
+
+    Payloads and failures are decoded by the client's data converter, as far as it can.
+    Without `keep_payloads` there are none but those that `decoding.drop_payloads` leaves.
+    """
 
     def __init__(
-        self, client: Client, workflow_id: str, run_id: str, polls: asyncio.Semaphore
+        self,
+        client: Client,
+        workflow_id: str,
+        run_id: str,
+        polls: asyncio.Semaphore,
+        pace: CallPace,
+        keep_payloads: bool = True,
     ) -> None:
-        self._client = client
         self._run = client.get_workflow_handle(workflow_id, run_id=run_id)
         self._run_id = run_id
         self._polls = polls
+        self._pace = pace
+        self._keep_payloads = keep_payloads
+        self._converter = client.data_converter.with_context(
+            WorkflowSerializationContext(namespace=client.namespace, workflow_id=workflow_id)
+        )
+        self._converter_failed = False
         self._pages = self._from_the_start()
 
     async def next_page(self) -> Sequence[HistoryEvent]:
@@ -55,6 +70,10 @@ class HistoryReader:
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     raise RunGoneError(f"Temporal has no run {self._run_id}") from error
+                if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
+                    self._pace.exhausted()
+                    await self._pace.resumed()
+                    continue
                 if error.status is RPCStatusCode.INVALID_ARGUMENT:
                     self._pages = self._from_the_start()
                 wait = next(waits)
@@ -67,35 +86,19 @@ class HistoryReader:
                 )
                 await asyncio.sleep(wait)
             else:
+                self._pace.answered()
                 events = self._pages.current_page or ()
-                for event in events:
-                    for failure in failures_in(event):
-                        await self._decode(failure)
+                await self._decode(events)
                 return events
 
     def _from_the_start(self) -> WorkflowHistoryEventAsyncIterator:
         return self._run.fetch_history_events(wait_new_event=True, page_size=EVENTS_PER_PAGE)
 
-    async def _decode(self, failure: Failure) -> None:
-        """Bring messages that the client's data converter encoded back into the failure."""
-        if not _is_encoded(failure):
-            return
-        try:
-            decoded: BaseException | None = await self._client.data_converter.decode_failure(
-                failure
-            )
-        except Exception:
-            log.warning("failure_not_decoded", execution_id=self._run_id, exc_info=True)
-            return
-        link: Failure | None = failure
-        while link is not None:
-            if isinstance(decoded, FailureError) and link.HasField("encoded_attributes"):
-                link.message = decoded.message
-            link = link.cause if link.HasField("cause") else None
-            decoded = decoded.__cause__ if decoded else None
-
-
-def _is_encoded(failure: Failure) -> bool:
-    return failure.HasField("encoded_attributes") or (
-        failure.HasField("cause") and _is_encoded(failure.cause)
-    )
+    async def _decode(self, events: Sequence[HistoryEvent]) -> None:
+        if not self._keep_payloads:
+            for event in events:
+                drop_payloads(event)
+        problem = await decode(self._converter, events)
+        if problem is not None and not self._converter_failed:
+            self._converter_failed = True
+            log.warning("payloads_not_decoded", execution_id=self._run_id, exc_info=problem)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import structlog
 from temporalio import activity, workflow
+from temporalio.exceptions import CancelledError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -23,12 +24,12 @@ from executions.temporal.failures import error_of_exception
 from executions.temporal.hints import (
     AttemptBegan,
     AttemptFailed,
+    HeartbeatSent,
     HintQueue,
-    ProgressMade,
     RunSeen,
     progress_told,
 )
-from executions.temporal.retries import will_retry
+from executions.temporal.retries import retry_delay, will_retry
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +37,15 @@ _RUN_SEEN: Final = "nexus_run_seen"
 
 
 class NexusInterceptor(Interceptor):
-    """Puts hints about one worker's runs and activities into `hints`."""
+    """Puts hints about one worker's runs and activities into `hints`.
 
-    def __init__(self, hints: HintQueue) -> None:
+    `identity` is the worker's; without `keep_payloads` hints carry no heartbeats' details.
+    """
+
+    def __init__(self, hints: HintQueue, identity: str = "", *, keep_payloads: bool = True) -> None:
         self.hints = hints
+        self.identity = identity
+        self.keep_payloads = keep_payloads
         self._claimed = False
 
     def claim(self) -> bool:
@@ -48,7 +54,7 @@ class NexusInterceptor(Interceptor):
         return not claimed
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
-        return _HintingActivity(next, self.hints)
+        return _HintingActivity(next, self)
 
     def workflow_interceptor_class(
         self, input: WorkflowInterceptorClassInput
@@ -74,33 +80,44 @@ class _AnnouncingWorkflow(WorkflowInboundInterceptor):
 class _HintingActivity(ActivityInboundInterceptor):
     """One attempt. Runs in the worker's loop, wherever the activity itself runs."""
 
-    def __init__(self, next: ActivityInboundInterceptor, hints: HintQueue) -> None:
+    def __init__(self, next: ActivityInboundInterceptor, worker: NexusInterceptor) -> None:
         super().__init__(next)
-        self._hints = hints
+        self._worker = worker
 
     def init(self, outbound: ActivityOutboundInterceptor) -> None:
         if _is_mirrored(outbound.info()):
-            outbound = _HintingHeartbeats(outbound, self._hints)
+            outbound = _HintingHeartbeats(outbound, self._worker)
         super().init(outbound)
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
         if not _is_mirrored(info):
             return await super().execute_activity(input)
-        self._hints.put(AttemptBegan(**_attempt(info), started_at=info.started_time))
+        self._worker.hints.put(
+            AttemptBegan(
+                **_attempt(info, self._worker),
+                started_at=info.started_time,
+                attempt_scheduled_at=info.current_attempt_scheduled_time,
+            )
+        )
         try:
             return await super().execute_activity(input)
+        except CancelledError:
+            raise
         except Exception as error:
             self._attempt_failed(info, error)
             raise
 
     def _attempt_failed(self, info: activity.Info, error: Exception) -> None:
         try:
-            limit = info.schedule_to_close_timeout
-            remaining = limit and info.scheduled_time + limit - datetime.now(UTC)
-            if will_retry(info.retry_policy, info.attempt, error, remaining):
-                told = error_of_exception(error)
-                self._hints.put(AttemptFailed(**_attempt(info), error=told))
+            self._worker.hints.put(
+                AttemptFailed(
+                    **_attempt(info, self._worker),
+                    error=error_of_exception(error),
+                    ended_at=(ended_at := datetime.now(UTC)),
+                    next_attempt_at=_next_attempt_at(info, error, ended_at),
+                )
+            )
         except Exception:
             # A user's exception may fail at anything, even at being turned into text.
             log.warning("hint_failed", execution_id=info.workflow_run_id, exc_info=True)
@@ -109,15 +126,20 @@ class _HintingActivity(ActivityInboundInterceptor):
 class _HintingHeartbeats(ActivityOutboundInterceptor):
     """Called in the worker's loop for asynchronous activities, in any thread for others."""
 
-    def __init__(self, next: ActivityOutboundInterceptor, hints: HintQueue) -> None:
+    def __init__(self, next: ActivityOutboundInterceptor, worker: NexusInterceptor) -> None:
         super().__init__(next)
-        self._hints = hints
+        self._worker = worker
 
     def heartbeat(self, *details: Any) -> None:
         super().heartbeat(*details)
-        progress = progress_told(details)
-        if progress is not None:
-            self._hints.put(ProgressMade(**_attempt(self.info()), progress=progress))
+        self._worker.hints.put(
+            HeartbeatSent(
+                **_attempt(self.info(), self._worker),
+                sent_at=datetime.now(UTC),
+                progress=progress_told(details),
+                details=details if self._worker.keep_payloads else (),
+            )
+        )
 
 
 def _is_mirrored(info: activity.Info) -> bool:
@@ -125,11 +147,22 @@ def _is_mirrored(info: activity.Info) -> bool:
     return bool(info.workflow_run_id) and not info.is_local
 
 
-def _attempt(info: activity.Info) -> dict[str, Any]:
+def _next_attempt_at(info: activity.Info, error: Exception, ended_at: datetime) -> datetime | None:
+    """When the server will try again, None if it will not, as far as a worker can tell."""
+    limit = info.schedule_to_close_timeout
+    remaining = limit and info.scheduled_time + limit - ended_at
+    policy = info.retry_policy
+    if policy is None or not will_retry(policy, info.attempt, error, remaining):
+        return None
+    return ended_at + retry_delay(policy, info.attempt, error)
+
+
+def _attempt(info: activity.Info, worker: NexusInterceptor) -> dict[str, Any]:
     return {
         "workflow_id": info.workflow_id,
         "run_id": info.workflow_run_id,
         "activity_id": info.activity_id,
         "scheduled_at": info.scheduled_time,
         "attempt": info.attempt,
+        "worker_identity": worker.identity,
     }

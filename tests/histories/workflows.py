@@ -9,6 +9,8 @@ from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
+from tests.histories.features import FEATURE_ACTIVITIES, FEATURE_WORKFLOWS
+
 _LIMIT = timedelta(seconds=30)
 _ONCE = RetryPolicy(maximum_attempts=1)
 
@@ -154,5 +156,6 @@ ODD_WORKFLOWS = (
     ContinuingWorkflow,
     CompensatingWorkflow,
     AbandoningWorkflow,
+    *FEATURE_WORKFLOWS,
 )
-ODD_ACTIVITIES = (brief, stuck, refuses)
+ODD_ACTIVITIES = (brief, stuck, refuses, *FEATURE_ACTIVITIES)

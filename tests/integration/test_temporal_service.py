@@ -16,7 +16,14 @@ from temporalio.converter import DataConverter, DefaultFailureConverterWithEncod
 from executions.event_log import read_events
 from executions.models import Execution
 from executions.recording import UnacceptableValueError
-from executions.temporal import activity_sync_service, mirror, run_follower
+from executions.temporal import (
+    activity_sync_service,
+    hint_recorder,
+    leases,
+    live_states,
+    mirror,
+    run_follower,
+)
 from executions.temporal.activity_sync_service import ActivitySyncService
 from executions.temporal.hints import AttemptBegan, HintQueue
 from executions.temporal.workflows import (
@@ -55,6 +62,14 @@ pytestmark = [
 ]
 
 
+RECORDING: list[tuple[Any, str]] = [
+    (mirror, "record_start"),
+    (mirror, "record_history"),
+    (hint_recorder, "record_hints"),
+    (live_states, "record_descriptions"),
+]
+
+
 @pytest.fixture(autouse=True)
 def discovery_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activity_sync_service, "DISCOVERY_SECONDS", 0.2)
@@ -68,20 +83,20 @@ def database_unreliable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str
     def unreliable(name: str, job: Any) -> Any:
         outcomes = cycle(("away", "lost", "well"))
 
-        def run(execution_id: str, told: Any) -> None:
+        def run(*told: Any) -> Any:
             outcome = next(outcomes)
-            if outcome != "away":
-                job(execution_id, told)
+            done = None if outcome == "away" else job(*told)
             if outcome != "well":
                 failed[name] += 1
                 raise OperationalError(f"the database is {outcome}")
+            return done
 
         return run
 
     with monkeypatch.context() as patched:
         patched.setattr(run_follower, "RETRY_SECONDS", (0.01, 0.05))
-        for name in ("record_history", "record_hints"):
-            patched.setattr(mirror, name, unreliable(name, getattr(mirror, name)))
+        for room, name in RECORDING:
+            patched.setattr(room, name, unreliable(name, getattr(room, name)))
         yield failed
 
 
@@ -91,8 +106,8 @@ def database_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise OperationalError("the database is away")
 
     with monkeypatch.context() as patched:
-        for name in ("record_history", "record_hints", "not_mirrored_to_the_end"):
-            patched.setattr(mirror, name, fail)
+        for room, name in (*RECORDING, (leases, "claim"), (leases, "take_over")):
+            patched.setattr(room, name, fail)
         yield
 
 
@@ -194,10 +209,13 @@ async def test_service_ends_soon_and_records_what_it_was_told_last(
     run = await start(client, task_queue, CancellableWorkflow, CancellableOptions())
     async with worker_running(client, task_queue, plugins=[]):
         async with ActivitySyncService(client, hints, task_queue=task_queue):
-            await until_activity(run_id_of(run), "1", "pending")
-            now = datetime.now(UTC)
+            queued = await until_activity(run_id_of(run), "1", "pending")
+            scheduled_at = datetime.fromisoformat(queued["scheduled_at"])
             about: Any = {"workflow_id": run.id, "run_id": run_id_of(run), "activity_id": "1"}
-            hints.put(AttemptBegan(**about, scheduled_at=now, attempt=1, started_at=now))
+            began = AttemptBegan(
+                **about, scheduled_at=scheduled_at, attempt=1, started_at=datetime.now(UTC)
+            )
+            hints.put(began)
             ending = time.monotonic()
         assert time.monotonic() - ending < activity_sync_service.FINISH_SECONDS / 2
         document = await in_database(mirrored_document, run_id_of(run))
@@ -283,11 +301,11 @@ async def test_run_that_can_never_be_recorded_is_given_up_and_the_others_are_not
     refused: list[str] = []
     record_history = mirror.record_history
 
-    def refuse_one(execution_id: str, told: Any) -> None:
+    def refuse_one(execution_id: str, *told: Any) -> None:
         if execution_id == run_id_of(odd):
             refused.append(execution_id)
             raise UnacceptableValueError("workflow_id", "is not acceptable to this test")
-        record_history(execution_id, told)
+        record_history(execution_id, *told)
 
     async with worker_running(client, task_queue, plugins=[]):
         odd = await start(client, task_queue, FanOutWorkflow, FanOutOptions(0.0, 1))
@@ -307,10 +325,10 @@ async def test_following_that_fails_for_no_known_reason_is_taken_up_again(
     record_history = mirror.record_history
     failures = iter([ZeroDivisionError("a mistake")])
 
-    def stumble_once(execution_id: str, told: Any) -> None:
+    def stumble_once(execution_id: str, *told: Any) -> None:
         for failure in failures:
             raise failure
-        record_history(execution_id, told)
+        record_history(execution_id, *told)
 
     monkeypatch.setattr(mirror, "record_history", stumble_once)
     async with worker_running(client, task_queue):
@@ -322,18 +340,18 @@ async def test_following_that_fails_for_no_known_reason_is_taken_up_again(
 async def test_discovery_goes_on_after_it_failed(
     client: Client, task_queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = mirror.not_mirrored_to_the_end
+    claim = leases.claim
     failures = iter([OperationalError("the database is away"), ZeroDivisionError("a mistake")])
 
-    def stumble(execution_ids: Any) -> set[str]:
+    def stumble(*told: Any) -> dict[str, int]:
         for failure in failures:
             raise failure
-        return answers(execution_ids)
+        return claim(*told)
 
     async with worker_running(client, task_queue, plugins=[]):
         run = await start(client, task_queue, FanOutWorkflow, FanOutOptions(0.0, 1))
         await run.result()
-    monkeypatch.setattr(mirror, "not_mirrored_to_the_end", stumble)
+    monkeypatch.setattr(leases, "claim", stumble)
     async with ActivitySyncService(client, HintQueue(), task_queue=task_queue):
         await until_ended(run_id_of(run))
     assert list(failures) == []

@@ -12,8 +12,8 @@ from executions.temporal.hints import (
     ActivityHint,
     AttemptBegan,
     AttemptFailed,
+    HeartbeatSent,
     HintQueue,
-    ProgressMade,
     RunSeen,
     one_status_each,
     progress_told,
@@ -37,11 +37,11 @@ def began(activity_id: str, attempt: int = 1) -> AttemptBegan:
 
 
 def failed(activity_id: str, attempt: int = 1) -> AttemptFailed:
-    return AttemptFailed(**about(activity_id, attempt), error=ErrorDetails(None, "x"))
+    return AttemptFailed(**about(activity_id, attempt), error=ErrorDetails(None, "x"), ended_at=NOW)
 
 
-def progress(activity_id: str, share: float) -> ProgressMade:
-    return ProgressMade(**about(activity_id, 1), progress=share)
+def heartbeat(activity_id: str, share: float) -> HeartbeatSent:
+    return HeartbeatSent(**about(activity_id, 1), sent_at=NOW, progress=share)
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ def test_statuses_of_one_activity_become_events_of_their_own() -> None:
     assert one_status_each(hints) == [[began("a"), began("b")], [failed("a")], [began("a", 2)]]
 
 
-def test_progress_travels_with_a_status() -> None:
-    hints: list[ActivityHint] = [began("a"), progress("a", 0.1), progress("a", 0.2)]
+def test_heartbeats_travel_with_a_status() -> None:
+    hints: list[ActivityHint] = [began("a"), heartbeat("a", 0.1), heartbeat("a", 0.2)]
     assert one_status_each(hints) == [hints]
     assert one_status_each([]) == []
 
 
-def test_hints_are_taken_in_order_with_the_newest_progress_last() -> None:
+def test_hints_are_taken_in_order_with_the_newest_heartbeat_last() -> None:
     queue = HintQueue()
-    for hint in (progress("a", 0.1), RunSeen("w", "r"), began("a"), progress("a", 0.2)):
+    for hint in (heartbeat("a", 0.1), RunSeen("w", "r"), began("a"), heartbeat("a", 0.2)):
         queue.put(hint)
-    assert queue.take() == ([RunSeen("w", "r"), began("a"), progress("a", 0.2)], 0)
+    assert queue.take() == ([RunSeen("w", "r"), began("a"), heartbeat("a", 0.2)], 0)
     assert queue.take() == ([], 0)
 
 
@@ -91,9 +91,9 @@ def test_full_queue_drops_and_counts() -> None:
     queue = HintQueue(kept=2)
     for name in "abcd":
         queue.put(began(name))
-        queue.put(progress(name, 0.5))
-    queue.put(progress("a", 0.6))
-    kept = [began("a"), began("b"), progress("a", 0.6), progress("b", 0.5)]
+        queue.put(heartbeat(name, 0.5))
+    queue.put(heartbeat("a", 0.6))
+    kept = [began("a"), began("b"), heartbeat("a", 0.6), heartbeat("b", 0.5)]
     assert queue.take() == (kept, 4)
     assert queue.take() == ([], 0)
 
@@ -103,10 +103,10 @@ def test_taker_is_woken_once_for_what_is_waiting() -> None:
     woken: list[int] = []
     queue.call_when_filled(lambda: woken.append(1))
     queue.put(began("a"))
-    queue.put(progress("a", 0.1))
+    queue.put(heartbeat("a", 0.1))
     assert woken == [1]
     queue.take()
-    queue.put(progress("a", 0.2))
+    queue.put(heartbeat("a", 0.2))
     assert woken == [1, 1]
     queue.take()
     queue.call_when_filled(None)

@@ -5,11 +5,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
+from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.converter import (
+    DataConverter,
+    PayloadCodec,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from executions.temporal import history_reader
+from executions.temporal.call_pace import CallPace
 from executions.temporal.history_reader import HistoryReader, RunGoneError
 
 Answer = Sequence[int | HistoryEvent] | RPCStatusCode
@@ -18,11 +27,12 @@ Answer = Sequence[int | HistoryEvent] | RPCStatusCode
 class Temporal:
     """Answers, in order, with events or their ids (a page) or a status (an error)."""
 
-    def __init__(self, *answers: Answer, decoded: BaseException | None = None) -> None:
+    namespace = "ns"
+
+    def __init__(self, *answers: Answer, converter: DataConverter = DataConverter.default) -> None:
         self._answers = iter(answers)
-        self._decoded = decoded
         self.starts = 0
-        self.data_converter = self
+        self.data_converter = converter
 
     def get_workflow_handle(self, workflow_id: str, run_id: str) -> "Temporal":
         return self
@@ -30,11 +40,6 @@ class Temporal:
     def fetch_history_events(self, **options: Any) -> "Pages":
         self.starts += 1
         return Pages(self._answers)
-
-    async def decode_failure(self, failure: object) -> BaseException:
-        if self._decoded is None:
-            raise ValueError("no key")
-        return self._decoded
 
 
 class Pages:
@@ -59,8 +64,8 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_reader, "RETRY_SECONDS", (0.0, 0.0))
 
 
-def reader_of(temporal: Any) -> HistoryReader:
-    return HistoryReader(temporal, "w", "r", asyncio.Semaphore(1))
+def reader_of(temporal: Any, pace: CallPace | None = None, **options: Any) -> HistoryReader:
+    return HistoryReader(temporal, "w", "r", asyncio.Semaphore(1), pace or Pace(), **options)
 
 
 async def ids(reader: HistoryReader, pages: int) -> list[list[int]]:
@@ -74,7 +79,7 @@ async def test_pages_come_in_order_and_may_be_empty() -> None:
 
 
 async def test_reading_goes_on_after_errors_where_it_was() -> None:
-    temporal = Temporal([1], RPCStatusCode.UNAVAILABLE, RPCStatusCode.RESOURCE_EXHAUSTED, [2])
+    temporal = Temporal([1], RPCStatusCode.UNAVAILABLE, RPCStatusCode.INTERNAL, [2])
     assert await ids(reader_of(temporal), 2) == [[1], [2]]
     assert temporal.starts == 1
 
@@ -96,31 +101,88 @@ async def test_missing_run_is_gone() -> None:
         await reader_of(Temporal(RPCStatusCode.NOT_FOUND)).next_page()
 
 
-def encoded_failure() -> HistoryEvent:
+class Codec(PayloadCodec, WithSerializationContext):
+    """Undoes nothing but that a message was said backwards, if it can."""
+
+    def __init__(self, works: bool) -> None:
+        self._works = works
+        self.context: Any = None
+
+    def with_context(self, context: SerializationContext) -> "Codec":
+        self.context = context
+        return self
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        raise NotImplementedError
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        if not self._works:
+            raise ValueError("no key")
+        return [
+            Payload(metadata={"encoding": b"json/plain"}, data=payload.data[::-1])
+            for payload in payloads
+        ]
+
+
+def event_with_payload(data: bytes) -> HistoryEvent:
     event = HistoryEvent(event_id=1)
-    failure = event.activity_task_failed_event_attributes.failure
-    for link in (failure, failure.cause):
-        link.message = "Encoded failure"
-        link.encoded_attributes.data = b"{}"
+    event.activity_task_completed_event_attributes.result.payloads.add(data=data)
     return event
 
 
-async def messages_read(decoded: BaseException | None) -> list[str]:
-    temporal = Temporal([encoded_failure()], decoded=decoded)
-    [read] = await reader_of(temporal).next_page()
-    failure = read.activity_task_failed_event_attributes.failure
-    return [failure.message, failure.cause.message]
+async def data_read(temporal: Temporal, **options: Any) -> list[bytes]:
+    [event] = await reader_of(temporal, **options).next_page()
+    payloads = event.activity_task_completed_event_attributes.result.payloads
+    return [payload.data for payload in payloads]
 
 
-async def test_encoded_messages_are_decoded_along_the_chain_of_causes() -> None:
-    outer = ActivityError(
-        "Activity failed", scheduled_event_id=1, started_event_id=2, identity="",
-        activity_type="t", activity_id="a", retry_state=None,
-    )  # fmt: skip
-    outer.__cause__ = ApplicationError("declined")
-    assert await messages_read(outer) == ["Activity failed", "declined"]
+async def test_payloads_are_decoded_for_the_runs_own_workflow() -> None:
+    codec = Codec(works=True)
+    temporal = Temporal([event_with_payload(b"]1[")], converter=DataConverter(payload_codec=codec))
+    assert await data_read(temporal) == [b"[1]"]
+    assert codec.context == WorkflowSerializationContext(namespace="ns", workflow_id="w")
 
 
-async def test_messages_that_cannot_be_decoded_stay_as_they_are() -> None:
-    assert await messages_read(None) == ["Encoded failure", "Encoded failure"]
-    assert await messages_read(KeyError("not Temporal's")) == ["Encoded failure"] * 2
+async def test_codec_that_fails_is_told_once_and_stops_nothing() -> None:
+    pages = [[event_with_payload(b"]1[")], [event_with_payload(b"]2[")]]
+    converter = DataConverter(payload_codec=Codec(works=False))
+    reader = reader_of(Temporal(*pages, converter=converter))
+    with capture_logs() as logs:
+        assert [await reader.next_page(), await reader.next_page()] == pages
+    [told] = logs
+    assert (told["event"], told["execution_id"]) == ("payloads_not_decoded", "r")
+
+
+async def test_payloads_that_are_not_to_be_kept_are_gone_undecoded() -> None:
+    converter = DataConverter(payload_codec=Codec(works=False))
+    temporal = Temporal([event_with_payload(b"]1[")], converter=converter)
+    with capture_logs() as logs:
+        assert await data_read(temporal, keep_payloads=False) == []
+    assert logs == []
+
+
+class Pace(CallPace):
+    """Notes what it is told, and never pauses."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.told: list[str] = []
+
+    def exhausted(self) -> None:
+        self.told.append("exhausted")
+
+    async def resumed(self) -> None:
+        self.told.append("resumed")
+
+    def answered(self) -> None:
+        self.told.append("answered")
+
+
+async def test_refusal_for_the_rate_pauses_all_and_is_waited_out() -> None:
+    exhausted = RPCStatusCode.RESOURCE_EXHAUSTED
+    pace = Pace()
+    reader = reader_of(Temporal(exhausted, exhausted, [1], RPCStatusCode.UNAVAILABLE, [2]), pace)
+    with capture_logs() as logs:
+        assert await ids(reader, 2) == [[1], [2]]
+    assert [told["status"] for told in logs] == ["UNAVAILABLE"]
+    assert pace.told == ["exhausted", "resumed"] * 2 + ["answered"] * 2

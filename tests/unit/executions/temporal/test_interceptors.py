@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from temporalio import activity
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -16,8 +16,7 @@ from temporalio.worker import (
     ExecuteActivityInput,
 )
 
-from executions.temporal.changes import ErrorDetails
-from executions.temporal.hints import AttemptBegan, AttemptFailed, Hint, HintQueue, ProgressMade
+from executions.temporal.hints import AttemptBegan, AttemptFailed, HeartbeatSent, Hint, HintQueue
 from executions.temporal.interceptors import NexusInterceptor
 
 INFO = replace(
@@ -37,8 +36,13 @@ ATTEMPT: dict[str, Any] = {
     "activity_id": "7",
     "scheduled_at": INFO.scheduled_time,
     "attempt": 2,
+    "worker_identity": "worker@here",
 }
-BEGAN = AttemptBegan(**ATTEMPT, started_at=INFO.started_time)
+BEGAN = AttemptBegan(
+    **ATTEMPT,
+    started_at=INFO.started_time,
+    attempt_scheduled_at=INFO.current_attempt_scheduled_time,
+)
 
 Work = Callable[[], Awaitable[Any]]
 
@@ -71,7 +75,7 @@ class Outbound(ActivityOutboundInterceptor):
 async def hints_of(info: activity.Info, work: Work) -> tuple[list[Hint], Any]:
     """The hints about an attempt of `work`, and what the worker saw of it."""
     queue = HintQueue()
-    interceptor = NexusInterceptor(queue).intercept_activity(Worker(info))
+    interceptor = NexusInterceptor(queue, "worker@here").intercept_activity(Worker(info))
     environment = ActivityEnvironment()
     environment.info = info
     call = ExecuteActivityInput(fn=work, args=[], executor=None, headers={})
@@ -94,12 +98,27 @@ async def test_attempt_that_succeeds_is_only_told_to_have_begun() -> None:
     assert await hints_of(INFO, succeeding) == ([BEGAN], "done")
 
 
-async def test_attempt_that_will_be_retried_is_told_to_have_failed() -> None:
+def failure_among(hints: list[Hint]) -> AttemptFailed:
+    assert hints[0] == BEGAN
+    [_, failed] = hints
+    assert isinstance(failed, AttemptFailed)
+    assert failed == AttemptFailed(
+        **ATTEMPT,
+        error=failed.error,
+        ended_at=failed.ended_at,
+        next_attempt_at=failed.next_attempt_at,
+    )
+    return failed
+
+
+async def test_attempt_that_will_be_retried_is_told_with_the_time_of_the_next() -> None:
+    before = datetime.now(UTC)
     hints, seen = await hints_of(INFO, failing)
-    assert hints == [
-        BEGAN,
-        AttemptFailed(**ATTEMPT, error=ErrorDetails("CardDeclined", "declined")),
-    ]
+    failed = failure_among(hints)
+    assert before <= failed.ended_at <= datetime.now(UTC)
+    assert failed.next_attempt_at == failed.ended_at + timedelta(seconds=2)
+    assert (failed.error.type, failed.error.message) == ("CardDeclined", "declined")
+    assert "in failing" in failed.error.stack_trace
     assert isinstance(seen, ApplicationError)
 
 
@@ -111,10 +130,19 @@ async def test_attempt_that_will_be_retried_is_told_to_have_failed() -> None:
         replace(INFO, schedule_to_close_timeout=timedelta(seconds=1)),
     ],
 )
-async def test_last_attempt_is_left_to_history(info: activity.Info) -> None:
+async def test_last_attempt_is_told_without_a_next(info: activity.Info) -> None:
     hints, seen = await hints_of(info, failing)
-    assert hints == [BEGAN]
+    assert failure_among(hints).next_attempt_at is None
     assert isinstance(seen, ApplicationError)
+
+
+async def test_cancelled_attempt_is_left_to_history() -> None:
+    async def work() -> None:
+        raise CancelledError("as was asked")
+
+    hints, seen = await hints_of(INFO, work)
+    assert hints == [BEGAN]
+    assert isinstance(seen, CancelledError)
 
 
 async def test_error_that_cannot_be_told_reaches_the_worker_unharmed() -> None:
@@ -143,14 +171,25 @@ async def test_local_and_standalone_activities_are_not_hinted_at(info: activity.
     assert queue.take()[0] == []
 
 
-def test_heartbeats_reach_the_worker_and_tell_progress() -> None:
+@pytest.mark.parametrize("keep_payloads", [True, False])
+@pytest.mark.parametrize(
+    ("details", "progress"), [((0.5, "details"), 0.5), (("no progress",), None)]
+)
+def test_heartbeats_reach_the_worker_and_are_hinted_at(
+    details: tuple[Any, ...], progress: float | None, keep_payloads: bool
+) -> None:
     queue, worker = HintQueue(), Worker(INFO)
     outbound = Outbound(INFO)
-    NexusInterceptor(queue).intercept_activity(worker).init(outbound)
-    worker.outbound.heartbeat(0.5, "details")
-    worker.outbound.heartbeat("no progress")
-    assert outbound.heartbeats == [(0.5, "details"), ("no progress",)]
-    assert queue.take()[0] == [ProgressMade(**ATTEMPT, progress=0.5)]
+    interceptor = NexusInterceptor(queue, "worker@here", keep_payloads=keep_payloads)
+    interceptor.intercept_activity(worker).init(outbound)
+    before = datetime.now(UTC)
+    worker.outbound.heartbeat(*details)
+    assert outbound.heartbeats == [details]
+    [hint] = queue.take()[0]
+    assert isinstance(hint, HeartbeatSent)
+    assert before <= hint.sent_at <= datetime.now(UTC)
+    kept = details if keep_payloads else ()
+    assert hint == HeartbeatSent(**ATTEMPT, sent_at=hint.sent_at, progress=progress, details=kept)
 
 
 def test_only_the_first_claims_the_hints() -> None:

@@ -1,33 +1,51 @@
-"""Following a run: what is recorded when, without a server or a database."""
+"""Following a run: what is recorded when, in virtual time, without a server or a database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from django.db import OperationalError
 from temporalio.api.history.v1 import HistoryEvent
 
-from executions.temporal import run_follower
-from executions.temporal.changes import Change, RunClosed
+from executions.statuses import ActivityStatus
+from executions.temporal.changes import RunClosed
 from executions.temporal.database import DatabaseThreads
-from executions.temporal.hints import ActivityHint, AttemptBegan, ProgressMade
-from executions.temporal.history_reader import HistoryReader
-from executions.temporal.run_follower import RunFollower
+from executions.temporal.descriptions import DescribedActivity
+from executions.temporal.history_reader import RunGoneError
+from executions.temporal.plan import PlannedActivity
+from executions.temporal.precedence import Standing
+from executions.temporal.run_follower import (
+    DESCRIBE_SECONDS,
+    DESCRIBED_PER_SECOND,
+    QUIET_SECONDS,
+    RunFollower,
+)
+from tests.unit.streaming import virtual_time
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-Told = Change | ActivityHint
+QUEUED = DescribedActivity(
+    engine_activity_id="a",
+    scheduled_at=NOW,
+    standing=Standing(1, ActivityStatus.PENDING),
+    started_at=None,
+    error=None,
+    progress=None,
+    notes=(),
+)
+RUNNING = replace(QUEUED, standing=Standing(1, ActivityStatus.RUNNING), started_at=NOW)
 
 
 class History:
     """Gives the pages that the test puts, and then waits."""
 
     def __init__(self) -> None:
-        self._pages: asyncio.Queue[Sequence[HistoryEvent]] = asyncio.Queue()
+        self._pages: asyncio.Queue[Sequence[HistoryEvent] | Exception] = asyncio.Queue()
         self._last = 0
 
-    def put(self, *kinds: str, activity_id: str = "a") -> None:
+    def put(self, *kinds: str, activity_id: str = "a", scheduled_event_id: int = 2) -> None:
         page = []
         for kind in kinds:
             self._last += 1
@@ -36,129 +54,229 @@ class History:
             told.SetInParent()
             if kind == "activity_task_scheduled":
                 told.activity_id = activity_id
+                told.activity_type.name = "do"
+            elif kind.startswith("activity_task"):
+                told.scheduled_event_id = scheduled_event_id
             page.append(event)
         self._pages.put_nowait(page)
 
+    def fail(self, error: Exception) -> None:
+        self._pages.put_nowait(error)
+
     async def next_page(self) -> Sequence[HistoryEvent]:
-        return await self._pages.get()
+        page = await self._pages.get()
+        if isinstance(page, Exception):
+            raise page
+        return page
+
+
+class Describer:
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+        self.answer: list[DescribedActivity] = []
+        self.problems: list[Exception] = []
+        self.meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None
+
+    async def pending(self) -> Sequence[DescribedActivity]:
+        self.moments.append(asyncio.get_running_loop().time())
+        if self.problems:
+            raise self.problems.pop(0)
+        answer = list(self.answer)
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return answer
 
 
 class Database:
-    """Notes what it is given to record, one list for each job."""
+    """Notes what it is given to record."""
 
     def __init__(self) -> None:
-        self.jobs: list[list[Told]] = []
+        self.jobs: list[tuple[str, Any]] = []
+        self.positions: list[int] = []
+        self.plan: tuple[PlannedActivity, ...] = ()
+        self.problems: list[Exception] = []
 
-    async def run(self, job: Callable[..., None], run_id: str, told: Sequence[Told]) -> None:
+    async def run(self, job: Callable[..., Any], run_id: str, told: Any, *more: int) -> Any:
         assert run_id == "run"
-        self.jobs.append(list(told))
+        await asyncio.sleep(0)
+        if self.problems:
+            raise self.problems.pop(0)
+        self.jobs.append((job.__name__, told))
+        self.positions += more
+        return self.plan if job.__name__ == "record_start" else None
 
     def kinds(self) -> list[list[str]]:
-        return [[type(told).__name__ for told in job] for job in self.jobs]
+        """What was recorded of the history, after its start."""
+        return [
+            [type(each).__name__ for each in told]
+            for name, told in self.jobs
+            if name == "record_history"
+        ]
+
+    def described(self) -> list[dict[str, DescribedActivity]]:
+        return [told for name, told in self.jobs if name == "record_descriptions"]
 
 
 class Following:
-    def __init__(self) -> None:
+    def __init__(self, position: int = 0) -> None:
         self.history = History()
+        self.describer = Describer()
         self.database = Database()
-        history, database = cast(HistoryReader, self.history), cast(DatabaseThreads, self.database)
-        self.follower = RunFollower("workflow", "run", history, database)
+        self.recorded: list[float] = []
+        self.follower = RunFollower(
+            "workflow",
+            "run",
+            position,
+            self.history,
+            self.describer,
+            cast(DatabaseThreads, self.database),
+            lambda: self.recorded.append(asyncio.get_running_loop().time()),
+        )
         self.task = asyncio.create_task(self.follower.follow())
 
-    async def until(self, jobs: int) -> None:
-        async with asyncio.timeout(5):
-            while len(self.database.jobs) < jobs:  # noqa: ASYNC110 - the fake tells no other way
-                await asyncio.sleep(0)
+
+def following(
+    act: Callable[[Following], Coroutine[Any, Any, None]], position: int = 0
+) -> Following:
+    async def main() -> Following:
+        run = Following(position)
+        await act(run)
+        run.task.cancel()
+        await asyncio.gather(run.task, return_exceptions=True)
+        return run
+
+    return virtual_time.run(main())
 
 
-@asynccontextmanager
-async def following() -> AsyncIterator[Following]:
-    run = Following()
-    yield run
-    run.task.cancel()
-    await asyncio.gather(run.task, return_exceptions=True)
-
-
-def about(activity_id: str) -> dict[str, Any]:
-    told = {"workflow_id": "workflow", "run_id": "run", "activity_id": activity_id}
-    return {**told, "scheduled_at": NOW, "attempt": 1}
-
-
-def began(activity_id: str = "a") -> AttemptBegan:
-    return AttemptBegan(**about(activity_id), started_at=NOW)
-
-
-def progress(share: float, activity_id: str = "a") -> ProgressMade:
-    return ProgressMade(**about(activity_id), progress=share)
-
-
-async def test_hint_waits_for_its_activity_and_no_longer() -> None:
-    async with following() as run:
-        run.follower.tell(began())
+def test_history_is_recorded_page_by_page_with_its_position() -> None:
+    async def act(run: Following) -> None:
         run.history.put("workflow_execution_started", "activity_task_scheduled")
-        await run.until(jobs=2)
-    assert run.database.kinds() == [["RunStarted", "ActivityScheduled"], ["AttemptBegan"]]
-
-
-async def test_hint_of_what_has_ended_is_dropped() -> None:
-    async with following() as run:
-        run.history.put("workflow_execution_started")
-        await run.until(jobs=1)
-        run.follower.tell(began())
+        await virtual_time.settle()
+        assert run.recorded == [0.0]
+        run.history.put("activity_task_started", "activity_task_completed")
         run.history.put("workflow_execution_completed")
         end = await run.task
-    assert isinstance(end, RunClosed)
-    assert run.database.kinds() == [["RunStarted"], ["RunClosed"]]
+        assert isinstance(end, RunClosed)
+
+    run = following(act)
+    assert [name for name, _ in run.database.jobs][:2] == ["record_start", "record_history"]
+    assert run.database.kinds() == [
+        ["ActivityScheduled"],
+        ["ActivityStarted", "ActivityClosed"],
+        ["RunClosed"],
+    ]
+    assert run.database.positions == [2, 4, 5]
 
 
-async def test_progress_is_paced_and_its_newest_is_recorded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(run_follower, "PROGRESS_SECONDS", 0.05)
-    async with following() as run:
+def test_what_was_recorded_before_is_read_and_not_recorded_again() -> None:
+    async def act(run: Following) -> None:
+        run.history.put(
+            "workflow_execution_started",
+            "activity_task_scheduled",
+            "activity_task_started",
+            "activity_task_completed",
+        )
+        await virtual_time.settle()
+
+    run = following(act, position=3)
+    assert run.database.kinds() == [["ActivityClosed"]]
+
+
+def test_plan_of_the_execution_names_its_activities() -> None:
+    async def act(run: Following) -> None:
+        run.database.plan = (PlannedActivity("planned", "do"),)
         run.history.put("workflow_execution_started", "activity_task_scheduled")
-        await run.until(jobs=1)
-        run.follower.tell(progress(0.0))
-        await run.until(jobs=2)
-        for share in range(1, 6):
-            run.follower.tell(progress(share / 10))
-            await asyncio.sleep(0)
-        run.follower.tell(began())
-        await run.until(jobs=4)
-    assert run.database.jobs[1:] == [[progress(0.0)], [began()], [progress(0.5)]]
+        await virtual_time.settle()
+
+    [_, (_, [scheduled])] = following(act).database.jobs
+    assert scheduled.activity_id == "planned"
 
 
-async def test_progress_of_an_unknown_activity_is_dropped() -> None:
-    async with following() as run:
+def test_database_that_is_away_is_waited_for() -> None:
+    async def act(run: Following) -> None:
+        run.database.problems = [OperationalError("away")] * 5
         run.history.put("workflow_execution_started")
-        await run.until(jobs=1)
-        run.follower.tell(progress(0.5))
+        run.history.put("workflow_execution_completed")
+        assert isinstance(await run.task, RunClosed)
+
+    assert following(act).database.kinds() == [["RunClosed"]]
+
+
+def test_run_that_is_gone_ends_the_following() -> None:
+    async def act(run: Following) -> None:
+        run.history.fail(RunGoneError("gone"))
+        with pytest.raises(RunGoneError):
+            await run.task
+
+    following(act)
+
+
+def test_finishing_records_what_is_there_and_returns() -> None:
+    async def act(run: Following) -> None:
+        run.history.put("workflow_execution_started")
         run.history.put("activity_task_scheduled")
-        await run.until(jobs=2)
         run.follower.finish()
         assert await run.task is None
-    assert run.database.kinds() == [["RunStarted"], ["ActivityScheduled"]]
+        assert asyncio.get_running_loop().time() == pytest.approx(QUIET_SECONDS)
+
+    assert following(act).database.kinds() == [["ActivityScheduled"]]
 
 
-async def test_finishing_records_what_is_there_and_returns() -> None:
-    async with following() as run:
+def test_run_is_described_only_while_something_is_pending() -> None:
+    async def act(run: Following) -> None:
         run.history.put("workflow_execution_started")
+        await asyncio.sleep(10 * DESCRIBE_SECONDS)
+        assert run.describer.moments == []
         run.history.put("activity_task_scheduled")
-        run.follower.tell(began())
-        run.follower.finish()
-        assert await run.task is None
-    assert run.database.kinds() == [["RunStarted"], ["ActivityScheduled"], ["AttemptBegan"]]
+        await asyncio.sleep(3.5 * DESCRIBE_SECONDS)
+        run.history.put("activity_task_completed")
+        await asyncio.sleep(10 * DESCRIBE_SECONDS)
+
+    moments = following(act).describer.moments
+    assert moments == pytest.approx([(10 + n) * DESCRIBE_SECONDS for n in (1, 2, 3)])
 
 
-async def test_hints_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_follower, "HINTS_HELD", 2)
-    async with following() as run:
-        for name in "abc":
-            run.follower.tell(began(name))
+def test_description_is_recorded_when_it_is_another() -> None:
+    async def act(run: Following) -> None:
+        run.history.put("workflow_execution_started", "activity_task_scheduled")
+        for answer in (QUEUED, QUEUED, RUNNING, RUNNING):
+            run.describer.answer = [answer, replace(answer, engine_activity_id="unknown")]
+            await asyncio.sleep(DESCRIBE_SECONDS)
+
+    assert following(act).database.described() == [{"a": QUEUED}, {"a": RUNNING}]
+
+
+def test_description_from_before_an_id_was_used_again_is_of_the_earlier_one() -> None:
+    async def act(run: Following) -> None:
+        async def meanwhile() -> None:
+            run.history.put("activity_task_completed", "activity_task_scheduled")
+            await virtual_time.settle()
+
+        run.history.put("workflow_execution_started", "activity_task_scheduled")
+        run.describer.answer, run.describer.meanwhile = [RUNNING], meanwhile
+        await asyncio.sleep(DESCRIBE_SECONDS * 1.5)
+
+    assert following(act).database.described() == [{"a": RUNNING}]
+
+
+def test_many_pending_activities_are_described_less_often() -> None:
+    many = 4 * DESCRIBED_PER_SECOND
+
+    async def act(run: Following) -> None:
         run.history.put("workflow_execution_started")
-        for name in "abc":
-            run.history.put("activity_task_scheduled", activity_id=name)
-        run.follower.finish()
-        await run.task
-    told = [hint for job in run.database.jobs for hint in job if isinstance(hint, AttemptBegan)]
-    assert told == [began("a"), began("b")]
+        for number in range(many):
+            run.history.put("activity_task_scheduled", activity_id=str(number))
+        await asyncio.sleep(9)
+
+    assert len(following(act).describer.moments) in (2, 3)
+
+
+def test_description_that_fails_is_tried_again_and_ends_nothing() -> None:
+    async def act(run: Following) -> None:
+        run.history.put("workflow_execution_started", "activity_task_scheduled")
+        run.describer.problems = [ZeroDivisionError("a mistake")]
+        run.describer.answer = [RUNNING]
+        await asyncio.sleep(2.5 * DESCRIBE_SECONDS)
+        assert not run.task.done()
+
+    assert following(act).database.described() == [{"a": RUNNING}]

@@ -4,15 +4,22 @@ from typing import Any
 
 import pytest
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from executions.temporal.changes import ErrorDetails
-from executions.temporal.failures import error_of_exception, error_of_failure, failures_in
+from executions.temporal.failures import (
+    error_of_exception,
+    error_of_failure,
+    is_cancellation,
+)
 
 
 def failure(message: str, cause: Failure | None = None, **info: Any) -> Failure:
     return Failure(message=message, cause=cause, **info)
+
+
+def timeout(message: str) -> ErrorDetails:
+    return ErrorDetails("TimeoutError", message, is_timeout=True)
 
 
 DECLINED = failure("declined", application_failure_info={"type": "CardDeclined"})
@@ -31,11 +38,19 @@ DECLINED = failure("declined", application_failure_info={"type": "CardDeclined"}
         (failure("no cause", activity_failure_info={}), ErrorDetails(None, "no cause")),
         (failure("outer", DECLINED, application_failure_info={"type": "OrderFailed"}),
          ErrorDetails("OrderFailed", "outer")),
-        (failure("late", timeout_failure_info={}), ErrorDetails("TimeoutError", "late")),
+        (failure("late", timeout_failure_info={}), timeout("late")),
         (failure("late", DECLINED, timeout_failure_info={}),
-         ErrorDetails("TimeoutError", "late (last failure: CardDeclined: declined)")),
+         timeout("late (last failure: CardDeclined: declined)")),
         (failure("late", failure("why"), timeout_failure_info={}),
-         ErrorDetails("TimeoutError", "late (last failure: why)")),
+         timeout("late (last failure: why)")),
+        (failure("late", timeout_failure_info={"timeout_type": 4}),
+         timeout("late (Heartbeat timeout)")),
+        (failure("", timeout_failure_info={"timeout_type": 1}), timeout("(StartToClose timeout)")),
+        (failure("activity ScheduleToStart timeout", timeout_failure_info={"timeout_type": 2}),
+         timeout("activity ScheduleToStart timeout")),
+        (failure("wrapped", failure("late", timeout_failure_info={}), activity_failure_info={}),
+         timeout("late")),
+        (failure("a\x00b", application_failure_info={}), ErrorDetails(None, "a\ufffdb")),
         (failure("stop", canceled_failure_info={}), ErrorDetails("CancelledError", "stop")),
         (failure("stop", terminated_failure_info={}), ErrorDetails("TerminatedError", "stop")),
         (failure("oops", server_failure_info={}), ErrorDetails("ServerError", "oops")),
@@ -46,6 +61,38 @@ def test_innermost_failure_that_says_something_is_told(
     given: Failure, expected: ErrorDetails
 ) -> None:
     assert error_of_failure(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (Failure(stack_trace="outer"), "outer"),
+        (failure("w", Failure(stack_trace="inner"), stack_trace="w", activity_failure_info={}),
+         "inner"),
+        (failure("late", Failure(stack_trace="last"), timeout_failure_info={}), "last"),
+        (failure("late", Failure(stack_trace="last"), stack_trace="own", timeout_failure_info={}),
+         "own"),
+        (Failure(stack_trace="\x00" * 30_000), "\ufffd" * 19_999 + "…"),
+    ],
+)  # fmt: skip
+def test_stack_trace_is_of_the_failure_that_says_something(given: Failure, expected: str) -> None:
+    assert error_of_failure(given).stack_trace == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (failure("stop", canceled_failure_info={}), True),
+        (failure("w", failure("stop", canceled_failure_info={}), activity_failure_info={}), True),
+        (failure("w", activity_failure_info={}), False),
+        (failure("o", failure("stop", canceled_failure_info={}), application_failure_info={}),
+         False),
+    ],
+)  # fmt: skip
+def test_cancellation_is_what_the_failure_that_says_something_is(
+    given: Failure, expected: bool
+) -> None:
+    assert is_cancellation(given) is expected
 
 
 @pytest.mark.parametrize(
@@ -68,31 +115,3 @@ def test_endless_messages_and_types_are_cut_before_they_travel() -> None:
     told = error_of_exception(ApplicationError("m" * 100_000, type="t" * 100_000))
     assert len(told.message) == 4_001
     assert told.type == "t" * 1_000
-
-
-def event_with(**attributes: Any) -> HistoryEvent:
-    return HistoryEvent(**attributes)
-
-
-def test_failures_of_an_event_can_be_changed_in_place() -> None:
-    event = event_with(activity_task_failed_event_attributes={"failure": DECLINED})
-    for found in failures_in(event):
-        found.message = "decoded"
-    assert event.activity_task_failed_event_attributes.failure.message == "decoded"
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        event_with(),
-        event_with(activity_task_completed_event_attributes={}),
-        event_with(activity_task_failed_event_attributes={}),
-    ],
-)
-def test_events_without_a_failure_have_none(event: HistoryEvent) -> None:
-    assert list(failures_in(event)) == []
-
-
-def test_last_failure_of_a_started_attempt_is_found() -> None:
-    event = event_with(activity_task_started_event_attributes={"last_failure": DECLINED})
-    assert list(failures_in(event)) == [DECLINED]

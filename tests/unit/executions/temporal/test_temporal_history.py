@@ -1,18 +1,12 @@
-"""What the fold makes of histories: recorded ones, and events put together for rarer cases."""
+"""What the fold makes of runs: recorded ones, and events put together for rarer cases."""
 
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import WorkflowHistory
 
 from executions.statuses import ActivityStatus, ExecutionStatus
 from executions.temporal.changes import (
@@ -22,72 +16,33 @@ from executions.temporal.changes import (
     Change,
     ErrorDetails,
     RunClosed,
+    RunLinked,
     RunStarted,
 )
 from executions.temporal.history import HistoryFold
-
-HISTORIES = Path(__file__).parents[3] / "histories"
-NAMES = sorted(path.stem for path in HISTORIES.glob("*.json"))
-START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-def recorded(name: str) -> Sequence[HistoryEvent]:
-    text = (HISTORIES / f"{name}.json").read_text(encoding="utf-8")
-    return WorkflowHistory.from_json(name, text).events
-
-
-def changes_of(events: Sequence[HistoryEvent]) -> list[Change]:
-    return HistoryFold("workflow", "run").feed(events)
-
-
-def depends_on(changes: Sequence[Change]) -> dict[str, tuple[str, ...]]:
-    return {
-        told.activity_id: told.depends_on for told in changes if type(told) is ActivityScheduled
-    }
-
-
-def ends(changes: Sequence[Change]) -> dict[str, ActivityStatus]:
-    return {told.activity_id: told.status for told in changes if type(told) is ActivityClosed}
-
-
-def at(event_id: int) -> datetime:
-    return START + timedelta(seconds=event_id)
-
-
-def history(*kinds: tuple[str, dict[str, Any]]) -> list[HistoryEvent]:
-    """Events 1, 2, 3 …, a second apart, each given by its kind and attributes."""
-    events = []
-    for event_id, (kind, attributes) in enumerate(kinds, 1):
-        told: Any = {f"{kind}_event_attributes": attributes}
-        event = HistoryEvent(event_id=event_id, **told)
-        event.event_time.FromDatetime(at(event_id))
-        events.append(event)
-    return events
-
-
-def started() -> tuple[str, dict[str, Any]]:
-    return "workflow_execution_started", {"workflow_type": {"name": "W"}}
-
-
-def task_completed(task_started: int) -> tuple[str, dict[str, Any]]:
-    return "workflow_task_completed", {"started_event_id": task_started}
-
-
-def task_started() -> tuple[str, dict[str, Any]]:
-    return "workflow_task_started", {}
-
-
-def scheduled(activity_id: str) -> tuple[str, dict[str, Any]]:
-    kind = "activity_task_scheduled"
-    return kind, {"activity_id": activity_id, "activity_type": {"name": "do"}}
-
-
-def completed(scheduled_id: int) -> tuple[str, dict[str, Any]]:
-    return "activity_task_completed", {"scheduled_event_id": scheduled_id}
+from tests.histories.reading import (
+    DIRECTORY,
+    NAMES,
+    at,
+    changes_in,
+    changes_of,
+    closed_in,
+    completed,
+    depends_on,
+    ends,
+    history,
+    payload,
+    points_in,
+    recorded,
+    run_completed,
+    scheduled,
+    scheduled_in,
+    started,
+)
 
 
 def test_pipeline_is_told_step_by_step() -> None:
-    changes = changes_of(recorded("pipeline"))
+    changes = changes_in("pipeline")
     first, last = changes[0], changes[-1]
     assert isinstance(first, RunStarted)
     assert (first.workflow_id, first.run_id) == ("workflow", "run")
@@ -114,16 +69,55 @@ def test_pipeline_is_told_step_by_step() -> None:
         ("signalled", {"before": (), "chosen": ("before",)}),
         ("compensating", {"1": (), "2": ("1",), "clean-up": ("2",)}),
         ("repeated-ids", {"again": (), "again~2": ("again",), "again~3": ("again~2",)}),
+        ("planned", {"check": (), "refund": ("check",), "report": ("refund",)}),
+        ("cron", {"check": (), "pack-and-ship": ("check",), "report": ("pack-and-ship",)}),
+        (
+            "talking",
+            {
+                "opening": (),
+                "answer-1": (),
+                "said": (),
+                "answer-13": ("opening", "answer-1", "said"),
+            },
+        ),
+        (
+            "timers",
+            {"timer:1": (), "after-the-wait": ("timer:1",), "timer:2": ("timer:1",)},
+        ),
+        (
+            "children",
+            {
+                "child:children/completed": (),
+                "child:children/failed": ("child:children/completed",),
+                "child:children": ("child:children/failed",),
+                "child:children/timed-out": ("child:children",),
+                "child:children/cancelled": ("child:children/timed-out",),
+                "child:children/abandoned": ("child:children/cancelled",),
+            },
+        ),
+        (
+            "local-activities",
+            {
+                "local:first": (),
+                "local:left": ("local:first",),
+                "local:right": ("local:first",),
+                "local:flaky": ("local:left", "local:right"),
+                "after": ("local:flaky",),
+                "local:refused": ("after",),
+                "local:slow": ("local:refused",),
+            },
+        ),
+        ("reset", {"opening": (), "said": ()}),
     ],
 )
 def test_activities_depend_on_what_the_workflow_had_seen_end(
     name: str, expected: dict[str, tuple[str, ...]]
 ) -> None:
-    assert depends_on(changes_of(recorded(name))) == expected
+    assert depends_on(changes_in(name)) == expected
 
 
 def test_failing_run_has_the_reason_of_the_activity_inside() -> None:
-    changes = changes_of(recorded("failing"))
+    changes = changes_in("failing")
     reason = ErrorDetails("CardDeclined", "The card was declined")
     failed = [told for told in changes if type(told) is ActivityClosed and told.error]
     assert [(told.activity_id, told.status) for told in failed] == [("2", ActivityStatus.FAILED)]
@@ -133,46 +127,114 @@ def test_failing_run_has_the_reason_of_the_activity_inside() -> None:
 
 
 def test_cancelled_run_and_activity_have_no_error() -> None:
-    changes = changes_of(recorded("cancelled"))
+    changes = changes_in("cancelled")
     assert ends(changes) == {"1": ActivityStatus.CANCELLED}
     assert isinstance(changes[-1], RunClosed)
     assert (changes[-1].status, changes[-1].error) == (ExecutionStatus.CANCELLED, None)
 
 
-def test_timed_out_and_refused_activities_are_failed() -> None:
-    closed = [told for told in changes_of(recorded("compensating")) if type(told) is ActivityClosed]
-    assert [told.error for told in closed] == [
-        ErrorDetails("TimeoutError", "activity StartToClose timeout"),
-        ErrorDetails("UnknownCustomer", "No such customer"),
-        None,
-    ]
-    assert [told.status.value for told in closed] == ["failed", "failed", "completed"]
-
-
 @pytest.mark.parametrize(
-    ("name", "status", "told"),
+    ("name", "status", "told", "open_steps"),
     [
-        ("terminated", ExecutionStatus.TERMINATED, "terminated: Out of budget"),
-        ("abandoning", ExecutionStatus.COMPLETED, "completed"),
+        (
+            "terminated",
+            ExecutionStatus.TERMINATED,
+            "terminated: Out of budget",
+            {"running", "queued", "timer:1"},
+        ),
+        ("abandoning", ExecutionStatus.COMPLETED, "completed", {"running", "queued"}),
+        ("reset-base", ExecutionStatus.TERMINATED, "terminated: Try again", {"opening"}),
     ],
 )
-def test_activities_open_at_the_end_are_cancelled_with_the_runs_reason(
-    name: str, status: ExecutionStatus, told: str
+def test_steps_open_at_the_end_are_cancelled_with_the_runs_reason(
+    name: str, status: ExecutionStatus, told: str, open_steps: set[str]
 ) -> None:
-    changes = changes_of(recorded(name))
-    closed = [told for told in changes if type(told) is ActivityClosed]
-    assert ends(changes) == dict.fromkeys(("running", "queued"), ActivityStatus.CANCELLED)
+    changes = changes_in(name)
     reason = ErrorDetails("RunClosed", f"Still open when the run ended as {told}")
-    assert [end.error for end in closed] == [reason, reason]
+    cancelled = {name: end for name, end in closed_in(changes).items() if end.error}
+    assert set(cancelled) == open_steps
+    for end in cancelled.values():
+        assert (end.status, end.error, end.outcome) == (ActivityStatus.CANCELLED, reason, None)
     assert isinstance(changes[-1], RunClosed)
     assert changes[-1].status is status
 
 
-def test_continued_run_names_the_next() -> None:
-    end = changes_of(recorded("continued-as-new"))[-1]
+@pytest.mark.parametrize(
+    ("name", "following"),
+    [("continued-as-new", "continued-from"), ("retried", "retried-from"), ("cron", "cron-from")],
+)
+def test_runs_that_go_on_from_one_another_name_each_other(name: str, following: str) -> None:
+    first, last = changes_in(name)[0], changes_in(name)[-1]
+    begun = changes_in(following)[0]
+    told = recorded(name)[0].workflow_execution_started_event_attributes
+    assert isinstance(first, RunStarted)
+    assert isinstance(last, RunClosed)
+    assert isinstance(begun, RunStarted)
+    assert first.previous_run_id is None
+    assert begun.previous_run_id == told.original_execution_run_id
+    goes_on = recorded(following)[0].workflow_execution_started_event_attributes
+    assert last.next_run_id == goes_on.original_execution_run_id
+
+
+def test_continued_as_new_run_ends_so() -> None:
+    end = changes_in("continued-as-new")[-1]
     assert isinstance(end, RunClosed)
-    assert end.status is ExecutionStatus.CONTINUED_AS_NEW
-    assert end.next_run_id
+    assert (end.status, end.error) == (ExecutionStatus.CONTINUED_AS_NEW, None)
+
+
+def test_child_run_names_its_parent() -> None:
+    begun = changes_in("child")[0]
+    told = recorded("child")[0].workflow_execution_started_event_attributes
+    assert isinstance(begun, RunStarted)
+    assert begun.parent_run_id == told.parent_workflow_execution.run_id
+    assert begun.parent_run_id
+
+
+def test_ids_that_cannot_be_executions_link_nothing() -> None:
+    changes = changes_of(
+        history(
+            started(
+                parent_workflow_execution={"run_id": "not an id"},
+                continued_execution_run_id="nor/this",
+            ),
+            ("workflow_execution_failed", {"new_execution_run_id": "nor that"}),
+        )
+    )
+    assert isinstance(changes[0], RunStarted)
+    assert (changes[0].parent_run_id, changes[0].previous_run_id) == (None, None)
+    assert isinstance(changes[-1], RunClosed)
+    assert changes[-1].next_run_id is None
+
+
+def reset_run_id() -> str:
+    return next(
+        event.workflow_task_failed_event_attributes.new_run_id
+        for event in recorded("reset")
+        if event.HasField("workflow_task_failed_event_attributes")
+    )
+
+
+def test_reset_run_goes_on_from_its_base_and_ends_what_was_open() -> None:
+    changes = HistoryFold("reset", reset_run_id()).feed(recorded("reset"))
+    base = recorded("reset-base")[0].workflow_execution_started_event_attributes
+    links = [told for told in changes if isinstance(told, RunLinked)]
+    assert links == [RunLinked(base.original_execution_run_id)]
+    assert [point.kind for point in points_in(changes)] == ["signal", "reset", "signal"]
+    assert ends(changes) == dict.fromkeys(("opening", "said"), ActivityStatus.COMPLETED)
+
+
+def test_reset_of_another_run_is_none_of_this_one() -> None:
+    """A run that was reset twice begins with a copy of the first reset."""
+    changes = HistoryFold("reset", "another").feed(recorded("reset"))
+    assert not [told for told in changes if isinstance(told, RunLinked)]
+    assert [point.kind for point in points_in(changes)] == ["signal", "signal"]
+
+
+def test_reset_without_a_base_is_a_point_without_a_link() -> None:
+    told = {"cause": "WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW", "new_run_id": "run"}
+    changes = changes_of(history(started(), ("workflow_task_failed", told)))
+    assert [point.kind for point in points_in(changes)] == ["reset"]
+    assert len(changes) == 2
 
 
 def test_run_without_activities_or_workflow_task_can_end() -> None:
@@ -195,85 +257,28 @@ def test_termination_without_a_reason_tells_by_whom() -> None:
     assert end.error == ErrorDetails("TerminatedError", "The run was terminated by ops")
 
 
-def test_activity_cancelled_before_it_started_is_cancelled() -> None:
-    cancelled = "activity_task_canceled", {"scheduled_event_id": 2}
-    requested = "activity_task_cancel_requested", {"scheduled_event_id": 2}
-    changes = changes_of(history(started(), scheduled("a"), requested, cancelled))
-    assert changes[2:] == [ActivityClosed("a", ActivityStatus.CANCELLED, at(4))]
-
-
-def test_timeout_after_failed_attempts_names_the_last_failure() -> None:
-    failure = Failure(message="activity ScheduleToClose timeout")
-    failure.timeout_failure_info.SetInParent()
-    failure.cause.message = "connection refused"
-    failure.cause.application_failure_info.type = "ConnectionError"
-    timed_out = "activity_task_timed_out", {"scheduled_event_id": 2, "failure": failure}
-    end = changes_of(history(started(), scheduled("a"), timed_out))[-1]
-    assert isinstance(end, ActivityClosed)
-    assert end.error == ErrorDetails(
-        "TimeoutError",
-        "activity ScheduleToClose timeout (last failure: ConnectionError: connection refused)",
+def test_empty_names_have_a_stand_in() -> None:
+    changes = HistoryFold("", "run").feed(
+        history(("workflow_execution_started", {}), scheduled("", ""))
     )
+    assert isinstance(changes[0], RunStarted)
+    assert (changes[0].workflow_id, changes[0].workflow_type) == ("(unnamed)", "(unnamed)")
+    told = scheduled_in(changes)["(unnamed)"]
+    assert (told.activity_name, told.engine_activity_id) == ("(unnamed)", "")
 
 
-def test_what_ended_during_a_workflow_task_is_delivered_to_the_next() -> None:
-    changes = changes_of(
-        history(
-            started(),
-            task_started(),
-            task_completed(2),
-            scheduled("a"),
-            task_started(),
-            completed(4),
-            task_completed(5),
-            scheduled("unrelated"),
-            task_started(),
-            task_completed(9),
-            scheduled("after a"),
-        )
-    )
-    assert depends_on(changes) == {"a": (), "unrelated": (), "after a": ("a",)}
-
-
-def test_what_was_delivered_to_a_failed_workflow_task_counts_when_it_is_repeated() -> None:
-    changes = changes_of(
-        history(
-            started(),
-            scheduled("a"),
-            completed(2),
-            task_started(),
-            ("workflow_task_failed", {"started_event_id": 4}),
-            task_started(),
-            task_completed(6),
-            scheduled("b"),
-        )
-    )
-    assert depends_on(changes)["b"] == ("a",)
-
-
-def test_activities_of_one_task_depend_on_the_same() -> None:
-    changes = changes_of(
-        history(
-            started(),
-            scheduled("a"),
-            completed(2),
-            task_started(),
-            task_completed(4),
-            scheduled("b"),
-            scheduled("c"),
-        )
-    )
-    assert depends_on(changes) == {"a": (), "b": ("a",), "c": ("a",)}
-
-
-def test_ids_that_look_like_repeated_ones_stay_apart() -> None:
-    changes = changes_of(history(started(), scheduled("a"), scheduled("a~2"), scheduled("a")))
-    assert list(depends_on(changes)) == ["a", "a~2", "a~3"]
-
-
-def test_repeated_id_of_full_length_is_cut_to_fit() -> None:
-    changes = changes_of(history(started(), scheduled("ä" * 500), scheduled("ä" * 500)))
-    assert list(depends_on(changes)) == ["ä" * 500, "ä" * 499 + "~2"]
+@pytest.mark.parametrize(
+    ("memo", "definition"),
+    [
+        ({}, None),
+        ({"nexus_workflow_definition": payload({"a": 1})}, {"a": 1}),
+        ({"nexus_workflow_definition": {"data": b"{}"}}, None),
+    ],
+)
+def test_definition_is_the_memos_where_it_is_json(memo: object, definition: object) -> None:
+    begun = changes_of(history(started(memo={"fields": memo})))[0]
+    assert isinstance(begun, RunStarted)
+    assert begun.definition == definition
 
 
 def test_events_of_unknown_activities_and_kinds_change_nothing() -> None:
@@ -281,38 +286,21 @@ def test_events_of_unknown_activities_and_kinds_change_nothing() -> None:
         started(),
         completed(77),
         ("activity_task_started", {"scheduled_event_id": 77}),
-        ("timer_started", {"timer_id": "t"}),
+        ("timer_fired", {"started_event_id": 77}),
+        ("activity_task_cancel_requested", {"scheduled_event_id": 77}),
         ("marker_recorded", {"marker_name": "m"}),
     )
-    assert len(changes_of([*strangers, HistoryEvent(event_id=6)])) == 1
+    assert len(changes_of([*strangers, HistoryEvent(event_id=7)])) == 1
 
 
-def test_open_activity_is_found_by_temporals_id_while_it_is_open() -> None:
-    events = history(started(), scheduled("a"), completed(2), scheduled("a"), completed(4))
-    fold = HistoryFold("workflow", "run")
-    found = []
-    for event in events:
-        fold.feed([event])
-        found.append(fold.open_activity("a"))
-    assert found == [None, "a", None, "a~2", None]
-
-
-def test_activity_may_yet_open_until_history_has_passed_its_scheduling() -> None:
-    fold = HistoryFold("workflow", "run")
-    events = history(started(), scheduled("a"), completed(2), ("workflow_execution_completed", {}))
-    assert fold.may_yet_open("a", at(2))
-    fold.feed(events[:3])
-    assert not fold.may_yet_open("a", at(2))
-    assert fold.may_yet_open("a", at(5))
-    assert not fold.is_closed
-    fold.feed(events)
-    assert fold.is_closed
-    assert not fold.may_yet_open("a", at(5))
+def test_nothing_follows_the_runs_end() -> None:
+    changes = changes_of(history(started(), run_completed(), scheduled("a"), run_completed()))
+    assert len(changes) == 2
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_recorded_histories_tell_nothing_of_the_machine(name: str) -> None:
-    text = (HISTORIES / f"{name}.json").read_text(encoding="utf-8")
+    text = (DIRECTORY / f"{name}.json").read_text(encoding="utf-8")
     assert not re.search(r"\d@|stackTrace|\.py\b", text)
 
 
