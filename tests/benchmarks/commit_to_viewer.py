@@ -3,8 +3,9 @@
 `python -m tests.benchmarks.commit_to_viewer [--viewers N] [--changes-per-second R]
 [--seconds S]` starts a Valkey and a web server of its own on a fresh database, writes
 changes of one execution at the given pace, and prints the time from each commit to the
-arrival of its message at each viewer. DATABASE_URL chooses another database than SQLite.
-Viewers run in a process of their own; the clock is the machine's monotonic one.
+arrival of its message at each viewer. NEXUS_TEST_DATABASE=postgresql takes a PostgreSQL
+instead of SQLite. Viewers run in a process of their own; the clock is the machine's
+monotonic one.
 """
 
 import argparse
@@ -13,16 +14,18 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, Final
 
-import django
 from websockets.asyncio.client import connect
 
-from tests.servers.valkey import valkey_running
+from tests.benchmarks.stage import stage_set
+from tests.benchmarks.tables import show
+from tests.servers import end_with_parent
+
+STARTING_AND_ENDING_SECONDS: Final = 120
 
 
 async def receive(url: str, viewers: int) -> None:
@@ -71,23 +74,19 @@ def write(execution_id: str, changes: int, changes_per_second: float) -> dict[st
 
 def measure(directory: Path, viewers: int, changes_per_second: float, seconds: float) -> str:
     """Run it all in `directory`; the line of figures."""
-    django.setup()
-    from django.core.management import call_command
-
     from executions.recording import NewActivity, create_execution
     from executions.statuses import ActivityStatus, ExecutionStatus
     from tests.servers.web import web_running
 
-    call_command("migrate", verbosity=0)
     step = NewActivity(activity_id="step", activity_name="step", status=ActivityStatus.RUNNING)
     execution_id = create_execution(
         workflow_id="w", workflow_type="W", status=ExecutionStatus.RUNNING, activities=[step]
     ).execution_id
-    with web_running(directory / "web.log", os.environ | {"NEXUS_OPEN_READING": "1"}) as web:
+    with web_running(directory / "web.log", os.environ) as web:
         receiver = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, "--receive", web.stream(execution_id),
              "--viewers", str(viewers)],
-            stdout=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent,
         )  # fmt: skip
         assert receiver.stdout is not None
         for _ in range(viewers):
@@ -121,21 +120,10 @@ def main() -> None:
     if arguments.receive:
         asyncio.run(receive(arguments.receive, arguments.viewers))
         return
-    with tempfile.TemporaryDirectory(prefix="nexus-bench-") as name:
-        directory = Path(name)
-        with valkey_running(directory / "valkey") as valkey:
-            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus_project.settings")
-            os.environ["NEXUS_DATA_DIR"] = name
-            os.environ["VALKEY_URL"] = valkey.url
-            os.environ.setdefault("DATABASE_URL", f"sqlite:///{directory / 'nexus.sqlite3'}")
-            print(  # noqa: T201
-                measure(
-                    directory,
-                    arguments.viewers,
-                    arguments.changes_per_second,
-                    arguments.seconds,
-                )
-            )
+    limit_seconds = int(arguments.seconds) + STARTING_AND_ENDING_SECONDS
+    with stage_set(limit_seconds, with_temporal=False) as stage:
+        viewers, pace = arguments.viewers, arguments.changes_per_second
+        show(measure(stage.directory, viewers, pace, arguments.seconds))
 
 
 if __name__ == "__main__":
