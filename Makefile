@@ -7,10 +7,11 @@ PYTEST_ARGS ?=
 # Tests wait for real servers more than they compute: one worker more than there are cores.
 PYTEST = $(BIN)/pytest -n $$(($$(nproc 2>/dev/null || echo 2) + 1)) --dist loadfile
 # What decides without reading, writing or waiting: every branch of it is tested.
-PURE := executions/document.py,executions/events.py,executions/identifiers.py,$\
-	executions/patches.py,executions/simulation.py,executions/statuses.py,executions/values.py,$\
-	executions/temporal/changes.py,executions/temporal/failures.py,$\
-	executions/temporal/history.py,executions/temporal/names.py,executions/temporal/retries.py,$\
+PURE := executions/attempts.py,executions/document.py,executions/events.py,$\
+	executions/identifiers.py,executions/patches.py,executions/simulation.py,$\
+	executions/statuses.py,executions/values.py,executions/temporal/history/*,$\
+	executions/temporal/live/descriptions.py,executions/temporal/live/precedence.py,$\
+	executions/temporal/live/retries.py,$\
 	streaming/close_codes.py,streaming/schemas/visualization.py,streaming/start.py,$\
 	streaming/tail.py
 LOCK_ARGS ?=

@@ -13,20 +13,24 @@ from temporalio.client import Client
 
 from executions.recording import RecordingError
 from executions.signals import writing_begins
-from executions.temporal import definitions, leases
-from executions.temporal.call_pace import CallPace
-from executions.temporal.database import DatabaseThreads
-from executions.temporal.discovery import Discovery
-from executions.temporal.hint_recorder import HintRecorder
-from executions.temporal.hints import HintQueue
-from executions.temporal.history_reader import HistoryReader, RunGoneError
-from executions.temporal.run_describer import RunDescriber
-from executions.temporal.run_follower import RunFollower
+from executions.temporal.following import leases
+from executions.temporal.following.call_pace import CallPace
+from executions.temporal.following.database import DatabaseThreads
+from executions.temporal.following.discovery import Discovery
+from executions.temporal.following.hint_recorder import HintRecorder
+from executions.temporal.following.history_reader import HistoryReader, RunGoneError
+from executions.temporal.following.run_describer import RunDescriber
+from executions.temporal.following.run_follower import RunFollower
+from executions.temporal.live.hints import HintQueue
+from executions.temporal.mirroring import definitions
 
 log = structlog.get_logger(__name__)
 
 DISCOVERY_SECONDS: Final = 10.0
 """How often Temporal is asked for runs that no worker announced."""
+
+FOREIGN_DISCOVERY_SECONDS: Final = 1.0
+"""The same, where the runs of other workers are mirrored too, which announce none."""
 
 LONG_POLLS: Final = 1_000
 """Histories read at once. Temporal's default limit is 1,200 long polls in a namespace."""
@@ -89,10 +93,12 @@ class ActivitySyncService:
     async def __aenter__(self) -> Self:
         writing_begins.send_robust(sender=type(self))
         self._hints.begin()
+        is_foreign = self._task_queue is None
+        discovery_seconds = FOREIGN_DISCOVERY_SECONDS if is_foreign else DISCOVERY_SECONDS
         self._background = [
             asyncio.create_task(self._repeat("claiming", 0, self._claim_wanted)),
             asyncio.create_task(self._repeat("holding", leases.HOLD_SECONDS, self._hold)),
-            asyncio.create_task(self._repeat("discovery", DISCOVERY_SECONDS, self._discovery.look)),
+            asyncio.create_task(self._repeat("discovery", discovery_seconds, self._discovery.look)),
         ]
         return self
 

@@ -17,7 +17,7 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from executions.temporal.backoff import backoff_seconds
+from executions.temporal.following.backoff import backoff_seconds
 
 log = structlog.get_logger(__name__)
 

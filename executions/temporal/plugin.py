@@ -12,9 +12,9 @@ from typing import Any, Final
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Interceptor, ReplayerConfig, Worker, WorkerConfig
 
-from executions.temporal.hints import HintQueue
-from executions.temporal.interceptors import NexusInterceptor
-from executions.temporal.plan import planned_activities
+from executions.temporal.history.plan import planned_activities
+from executions.temporal.live.hints import HintQueue
+from executions.temporal.live.interceptors import NexusInterceptor
 
 DEFAULT_SETTINGS: Final = "nexus_project.settings"
 
@@ -29,7 +29,7 @@ class NexusPlugin(SimplePlugin):
     It may be given to a worker, to a client (then all its workers have it), or to both.
     Mirrored are the runs of the worker's task queue; with `whole_namespace`, all runs of
     the client's namespace, by workers in any language. `workflow_definitions` (workflow
-    type: definition, see `executions.temporal.plan`) say what runs of these types plan to
+    type: definition, see `executions.temporal.history.plan`) say what runs of these types plan to
     do; a malformed one raises MalformedPlanError. Inputs, outputs and heartbeats' details
     are kept as the client's data converter decodes them, unless `keep_payloads` is False.
 

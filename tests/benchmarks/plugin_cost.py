@@ -208,8 +208,8 @@ def send_heartbeat(outbound: ActivityOutboundInterceptor) -> None:
 
 def microseconds_added(act: Callable[[ActivityOutboundInterceptor], None]) -> float:
     """What Nexus' interceptor adds to one attempt that acts so: the median of many."""
-    from executions.temporal.hints import HintQueue
-    from executions.temporal.interceptors import NexusInterceptor
+    from executions.temporal.live.hints import HintQueue
+    from executions.temporal.live.interceptors import NexusInterceptor
 
     environment = ActivityEnvironment()
     environment.info = replace(environment.info, retry_policy=RetryPolicy())

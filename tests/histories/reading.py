@@ -12,14 +12,14 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 
 from executions.statuses import ActivityStatus
-from executions.temporal.changes import (
+from executions.temporal.history.changes import (
     ActivityClosed,
     ActivityScheduled,
     ActivityStarted,
     Change,
     PointReached,
 )
-from executions.temporal.history import HistoryFold
+from executions.temporal.history.fold import HistoryFold
 
 DIRECTORY = Path(__file__).parent
 NAMES = sorted(path.stem for path in DIRECTORY.glob("*.json"))

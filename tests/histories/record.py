@@ -19,8 +19,8 @@ from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
 
-from executions.temporal import workflows as examples
-from executions.temporal.activities import ALL_ACTIVITIES
+from executions.temporal.examples import workflows as examples
+from executions.temporal.examples.activities import ALL_ACTIVITIES
 from tests.histories import features
 from tests.histories import workflows as odd
 from tests.integration.temporal_fixtures import temporal_running

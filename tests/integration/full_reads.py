@@ -13,11 +13,11 @@ from executions.attempts import AttemptOutcome
 from executions.document import JsonObject
 from executions.event_log import read_events
 from executions.models import ActivityDetails, Attempt, Point
-from executions.temporal.changes import RunStarted
-from executions.temporal.decoding import decode
-from executions.temporal.definitions import stored_definition
-from executions.temporal.history import HistoryFold
-from executions.temporal.mirror import record_history, record_start
+from executions.temporal.following.decoding import decode
+from executions.temporal.history.changes import RunStarted
+from executions.temporal.history.fold import HistoryFold
+from executions.temporal.mirroring.definitions import stored_definition
+from executions.temporal.mirroring.histories import record_history, record_start
 from streaming.stream import stream_key
 from tests.integration.temporal_runs import in_database, mirrored_document, run_id_of
 from tests.servers.valkey import ValkeyServer

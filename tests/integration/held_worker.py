@@ -8,9 +8,9 @@ from uuid import uuid4
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from executions.temporal.activities import ALL_ACTIVITIES
+from executions.temporal.examples.activities import ALL_ACTIVITIES
+from executions.temporal.examples.workflows import ALL_WORKFLOWS
 from executions.temporal.plugin import NexusPlugin
-from executions.temporal.workflows import ALL_WORKFLOWS
 from tests.histories.workflows import ODD_ACTIVITIES, ODD_WORKFLOWS
 from tests.integration.held_workflows import HELD_WORKFLOWS, Held, echo
 

@@ -15,11 +15,11 @@ from temporalio.worker import Worker
 from executions.document import JsonObject
 from executions.models import Execution
 from executions.statuses import ExecutionStatus
-from executions.temporal.activities import ALL_ACTIVITIES
-from executions.temporal.history import HistoryFold
-from executions.temporal.mirror import record_history
+from executions.temporal.examples.activities import ALL_ACTIVITIES
+from executions.temporal.examples.workflows import ALL_WORKFLOWS
+from executions.temporal.history.fold import HistoryFold
+from executions.temporal.mirroring.histories import record_history
 from executions.temporal.plugin import NexusPlugin
-from executions.temporal.workflows import ALL_WORKFLOWS
 from tests.histories.workflows import ODD_ACTIVITIES, ODD_WORKFLOWS, crunch
 from tests.truth import assert_log_is_whole, assert_same_document, document_of_rows
 

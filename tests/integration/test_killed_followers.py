@@ -12,7 +12,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from executions.document import JsonObject
-from executions.temporal.workflows import (
+from executions.temporal.examples.workflows import (
     CancellableOptions,
     CancellableWorkflow,
     FanOutOptions,

@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from pytest_django import Settings
 from temporalio.client import Client
 
-from executions.temporal.workflows import CancellableOptions, CancellableWorkflow
+from executions.temporal.examples.workflows import CancellableOptions, CancellableWorkflow
 from tests.integration.temporal_runs import (
     in_database,
     mirrored_document,

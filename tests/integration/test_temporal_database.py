@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from executions.models import Execution
-from executions.temporal.database import DatabaseThreads
+from executions.temporal.following.database import DatabaseThreads
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 

@@ -8,8 +8,8 @@ from temporalio.client import Client
 from executions.document import JsonObject
 from executions.models import WorkflowDefinition
 from executions.temporal.activity_sync_service import ActivitySyncService
-from executions.temporal.hints import HintQueue
-from executions.temporal.plan import MalformedPlanError
+from executions.temporal.history.plan import MalformedPlanError
+from executions.temporal.live.hints import HintQueue
 from executions.temporal.plugin import NexusPlugin
 from tests.histories.features import BranchingWorkflow
 from tests.integration.full_reads import activities_by_id, assert_true, values_told

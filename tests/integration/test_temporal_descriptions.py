@@ -22,9 +22,9 @@ from temporalio.worker import Worker
 
 from executions.attempts import AttemptOutcome
 from executions.statuses import ActivityStatus, PendingState
-from executions.temporal.changes import ErrorDetails
-from executions.temporal.descriptions import DescribedActivity, described
-from executions.temporal.precedence import Standing
+from executions.temporal.history.changes import ErrorDetails
+from executions.temporal.live.descriptions import DescribedActivity, described
+from executions.temporal.live.precedence import Standing
 from tests.integration.temporal_runs import run_id_of, start, until
 
 pytest_plugins = ["tests.integration.temporal_fixtures"]

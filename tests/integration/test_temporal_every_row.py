@@ -27,9 +27,9 @@ from temporalio.converter import (
 from executions.attempts import AttemptOutcome
 from executions.document import JsonObject
 from executions.models import Attempt, Execution
-from executions.temporal import run_follower
 from executions.temporal.activity_sync_service import ActivitySyncService
-from executions.temporal.hints import HintQueue
+from executions.temporal.following import run_follower
+from executions.temporal.live.hints import HintQueue
 from tests.histories.features import (
     BranchingWorkflow,
     ChildrenWorkflow,

@@ -4,7 +4,7 @@ import pytest
 from temporalio.client import Client
 
 from executions.event_log import read_events
-from executions.temporal.workflows import (
+from executions.temporal.examples.workflows import (
     CancellableOptions,
     CancellableWorkflow,
     FailingOptions,

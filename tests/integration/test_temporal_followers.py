@@ -11,14 +11,15 @@ import pytest
 from temporalio.client import Client
 
 from executions.models import Execution
-from executions.temporal import activity_sync_service, leases, run_follower
+from executions.temporal import activity_sync_service
 from executions.temporal.activity_sync_service import ActivitySyncService
-from executions.temporal.discovery import VISIBILITY_LAG
-from executions.temporal.hints import HintQueue
+from executions.temporal.examples.workflows import CancellableOptions, CancellableWorkflow
+from executions.temporal.following import leases, run_follower
+from executions.temporal.following.discovery import VISIBILITY_LAG
+from executions.temporal.following.run_follower import RunFollower
+from executions.temporal.live.hints import HintQueue
 from executions.temporal.models import ClosedRunsSeen, FollowedRun
 from executions.temporal.plugin import NexusPlugin
-from executions.temporal.run_follower import RunFollower
-from executions.temporal.workflows import CancellableOptions, CancellableWorkflow
 from tests.integration.full_reads import assert_true, attempts_of, values_told
 from tests.integration.held_worker import held_worker_running, start_with
 from tests.integration.held_workflows import EchoWorkflow, Held, HeldOptions, HeldWorkflow

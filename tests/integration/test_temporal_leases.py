@@ -9,9 +9,9 @@ from django.db import connection, connections
 from django.db.models.functions import Now
 
 from executions.statuses import ExecutionStatus
-from executions.temporal import leases
-from executions.temporal.changes import ActivityScheduled, RunClosed, RunStarted
-from executions.temporal.mirror import record_history
+from executions.temporal.following import leases
+from executions.temporal.history.changes import ActivityScheduled, RunClosed, RunStarted
+from executions.temporal.mirroring.histories import record_history
 from executions.temporal.models import FollowedRun, FollowerProcess
 from tests.samples import an_execution
 

@@ -13,9 +13,9 @@ from temporalio.client import Client
 from executions.document import JsonObject
 from executions.event_log import read_events
 from executions.identifiers import EventId
-from executions.temporal import run_follower
-from executions.temporal.run_describer import RunDescriber
-from executions.temporal.workflows import FanOutOptions, FanOutWorkflow
+from executions.temporal.examples.workflows import FanOutOptions, FanOutWorkflow
+from executions.temporal.following import run_follower
+from executions.temporal.following.run_describer import RunDescriber
 from tests.integration.full_reads import assert_as_history_says, assert_streams_equal_logs
 from tests.integration.held_worker import held_worker_running, start_with
 from tests.integration.held_workflows import Held

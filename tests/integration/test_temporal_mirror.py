@@ -17,8 +17,7 @@ from executions.document import rfc3339
 from executions.models import ActivityDetails, Attempt, Execution, Point, WorkflowDefinition
 from executions.recording import changing
 from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
-from executions.temporal import definitions
-from executions.temporal.changes import (
+from executions.temporal.history.changes import (
     ActivityCancelRequested,
     ActivityClosed,
     ActivityScheduled,
@@ -30,19 +29,20 @@ from executions.temporal.changes import (
     RunLinked,
     RunStarted,
 )
-from executions.temporal.descriptions import DescribedActivity
-from executions.temporal.hints import ActivityHint, AttemptBegan, AttemptFailed, HeartbeatSent
-from executions.temporal.history import HistoryFold
-from executions.temporal.live_states import record_descriptions, record_hints
-from executions.temporal.mirror import (
+from executions.temporal.history.fold import HistoryFold
+from executions.temporal.history.names import fitted
+from executions.temporal.history.plan import PlannedActivity
+from executions.temporal.live.descriptions import DescribedActivity
+from executions.temporal.live.hints import ActivityHint, AttemptBegan, AttemptFailed, HeartbeatSent
+from executions.temporal.live.precedence import Standing
+from executions.temporal.mirroring import definitions
+from executions.temporal.mirroring.histories import (
     CHANGES_PER_EVENT,
     not_mirrored_to_the_end,
     record_history,
     record_start,
 )
-from executions.temporal.names import fitted
-from executions.temporal.plan import PlannedActivity
-from executions.temporal.precedence import Standing
+from executions.temporal.mirroring.live_states import record_descriptions, record_hints
 from tests.truth import (
     assert_log_is_whole,
     assert_patches_tell_the_truth,
@@ -347,7 +347,8 @@ def test_failure_stays_in_sight_until_a_later_attempt_completes(run: str) -> Non
     record_history(run, [done])
     assert activity_of(run)["error_details"] is None
     first, last = Attempt.objects.filter(execution_id=run)
-    assert (first.outcome, first.failure["stack_trace"]) == ("failed", "File …")
+    failure = {"type": "Oops", "message": "went wrong", "stack_trace": "File …"}
+    assert (first.outcome, first.failure) == ("failed", failure)
     assert (last.outcome, last.worker_identity, last.ended_at) == ("completed", "worker", LATER)
 
 

@@ -17,15 +17,15 @@ from temporalio.worker import Replayer, SharedStateManager
 from executions.event_log import read_events
 from executions.temporal import activity_sync_service
 from executions.temporal.activity_sync_service import ActivitySyncService
-from executions.temporal.interceptors import NexusInterceptor
-from executions.temporal.plugin import NexusPlugin
-from executions.temporal.workflows import (
+from executions.temporal.examples.workflows import (
     ALL_WORKFLOWS,
     FanOutOptions,
     FanOutWorkflow,
     PipelineOptions,
     PipelineWorkflow,
 )
+from executions.temporal.live.interceptors import NexusInterceptor
+from executions.temporal.plugin import NexusPlugin
 from tests.histories.workflows import ODD_WORKFLOWS, CrunchingWorkflow
 from tests.integration.temporal_runs import (
     assert_mirrored,

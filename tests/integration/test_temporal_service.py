@@ -16,17 +16,9 @@ from temporalio.converter import DataConverter, DefaultFailureConverterWithEncod
 from executions.event_log import read_events
 from executions.models import Execution
 from executions.recording import UnacceptableValueError
-from executions.temporal import (
-    activity_sync_service,
-    hint_recorder,
-    leases,
-    live_states,
-    mirror,
-    run_follower,
-)
+from executions.temporal import activity_sync_service
 from executions.temporal.activity_sync_service import ActivitySyncService
-from executions.temporal.hints import AttemptBegan, HintQueue
-from executions.temporal.workflows import (
+from executions.temporal.examples.workflows import (
     CancellableOptions,
     CancellableWorkflow,
     FailingOptions,
@@ -36,6 +28,10 @@ from executions.temporal.workflows import (
     PipelineOptions,
     PipelineWorkflow,
 )
+from executions.temporal.following import hint_recorder, leases, run_follower
+from executions.temporal.live.hints import AttemptBegan, HintQueue
+from executions.temporal.mirroring import histories as mirror
+from executions.temporal.mirroring import live_states
 from tests.histories.workflows import (
     AbandoningWorkflow,
     ContinuingWorkflow,

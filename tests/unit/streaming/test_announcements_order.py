@@ -13,7 +13,7 @@ import redis
 import redis.asyncio
 
 from streaming.announcements import CONNECTING_SECONDS, PING_SECONDS, Announcements
-from tests.unit.streaming.virtual_time import run, settle
+from tests.unit.virtual_time import run, settle
 
 OWN = "nexus:hub"
 

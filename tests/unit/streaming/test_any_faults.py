@@ -12,8 +12,8 @@ from executions.identifiers import EventId
 from streaming.close_codes import CloseCode
 from streaming.hub import Hub
 from streaming.start import Wanted
-from tests.unit.streaming.virtual_time import run, settle
 from tests.unit.streaming.world import Client, World, document, hub_of
+from tests.unit.virtual_time import run, settle
 
 GARBAGE = [
     "",

@@ -14,7 +14,6 @@ from streaming.snapshot import SnapshotMessage
 from streaming.start import EventsAfter, SnapshotOfNow
 from streaming.subscription import Interruption
 from tests.unit.streaming.fake_view import FakeView, Heard, snapshot_at, streamed
-from tests.unit.streaming.virtual_time import run
 from tests.unit.streaming.world import (
     Client,
     document,
@@ -23,6 +22,7 @@ from tests.unit.streaming.world import (
     first_event,
     patch_event,
 )
+from tests.unit.virtual_time import run
 
 SILENCE, OVERFLOW, GAP = Interruption.SILENCE, Interruption.OVERFLOW, Interruption.GAP
 FROM_THE_BEGINNING = EventsAfter(None)

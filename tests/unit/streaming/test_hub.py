@@ -12,7 +12,6 @@ from streaming.hub import CHECK_SECONDS, Hub, View
 from streaming.start import Wanted
 from streaming.stream import stream_key
 from streaming.subscription import Interruption
-from tests.unit.streaming.virtual_time import run, settle
 from tests.unit.streaming.world import (
     EXECUTION_ID,
     HEARTBEAT_SECONDS,
@@ -23,6 +22,7 @@ from tests.unit.streaming.world import (
     hub_of,
     patch_event,
 )
+from tests.unit.virtual_time import run, settle
 
 CHANNEL = stream_key(EXECUTION_ID)
 

@@ -11,7 +11,7 @@ from executions.identifiers import EventId
 from streaming.room import Room
 from streaming.snapshot import SnapshotMessage
 from streaming.subscription import Interruption, Subscription
-from tests.unit.streaming.virtual_time import run, settle
+from tests.unit.virtual_time import run, settle
 
 
 async def no_snapshot(execution_id: str) -> SnapshotMessage | None:

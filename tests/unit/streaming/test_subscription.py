@@ -8,7 +8,7 @@ from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from streaming import subscription as subscription_module
 from streaming.subscription import Interruption, Subscription
-from tests.unit.streaming.virtual_time import run
+from tests.unit.virtual_time import run
 
 BOUND = 100
 

@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from executions.models import Execution
 from executions.statuses import ExecutionStatus
 from executions.temporal.connecting import TemporalUnreachableError, connect, run_to_the_end
-from executions.temporal.examples import DEFAULT_EXAMPLE, EXAMPLES, Example
+from executions.temporal.examples.catalogue import DEFAULT_EXAMPLE, EXAMPLES, Example
 
 LOOK_SECONDS: Final = 0.2
 

@@ -10,10 +10,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from temporalio.worker import Worker
 
-from executions.temporal.activities import ALL_ACTIVITIES
 from executions.temporal.connecting import TemporalUnreachableError, connect, run_to_the_end
+from executions.temporal.examples.activities import ALL_ACTIVITIES
+from executions.temporal.examples.workflows import ALL_WORKFLOWS
 from executions.temporal.plugin import NexusPlugin
-from executions.temporal.workflows import ALL_WORKFLOWS
 
 GRACE: Final = timedelta(seconds=3)
 """How long running activities may go on after the worker was told to stop."""

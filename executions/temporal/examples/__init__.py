@@ -1,0 +1,1 @@
+"""Example workflows, to be seen and tried."""

@@ -1,0 +1,1 @@
+"""Following runs: reading, waiting, who follows which."""

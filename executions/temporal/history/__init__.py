@@ -1,0 +1,1 @@
+"""What a run's history says, as changes of its execution. Pure."""

@@ -1,0 +1,1 @@
+"""Writing what Temporal tells through the one write path."""
