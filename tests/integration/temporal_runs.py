@@ -17,11 +17,9 @@ from executions.models import Execution
 from executions.statuses import ExecutionStatus
 from executions.temporal.examples.activities import ALL_ACTIVITIES
 from executions.temporal.examples.workflows import ALL_WORKFLOWS
-from executions.temporal.history.fold import HistoryFold
-from executions.temporal.mirroring.histories import record_history
 from executions.temporal.plugin import NexusPlugin
 from tests.histories.workflows import ODD_ACTIVITIES, ODD_WORKFLOWS, crunch
-from tests.truth import assert_log_is_whole, assert_same_document, document_of_rows
+from tests.truth import assert_log_is_whole, document_of_rows
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,21 +119,6 @@ def mirrored_document(run_id: str) -> JsonObject:
     """The run's document, proven by its log."""
     assert_log_is_whole(run_id)
     return document_of_rows(run_id)
-
-
-async def assert_mirrored(run: WorkflowHandle[Any, Any]) -> JsonObject:
-    """The run's execution is what a full read of its history gives, and its log proves it."""
-    history = await run.fetch_history()
-
-    def compare() -> JsonObject:
-        run_id = run_id_of(run)
-        mirrored = mirrored_document(run_id)
-        fresh_id = f"fresh-{uuid4().hex}"
-        record_history(fresh_id, HistoryFold(run.id, run_id).feed(history.events))
-        assert_same_document(mirrored, document_of_rows(fresh_id) | {"execution_id": run_id})
-        return mirrored
-
-    return await in_database(compare)
 
 
 def states_told(log: Sequence[Any], activity_id: str) -> list[str]:

@@ -7,7 +7,8 @@ from temporalio.client import Client
 
 from executions.snapshots import read_snapshot
 from streaming.stream import stream_key
-from tests.integration.temporal_runs import assert_mirrored, in_database, until_ended
+from tests.integration.full_reads import assert_true
+from tests.integration.temporal_runs import in_database, until_ended
 from tests.integration.test_temporal_commands import Nexus, line_of
 from tests.servers.valkey import ValkeyServer
 from tests.truth import assert_log_is_whole
@@ -62,4 +63,4 @@ async def end_true(temporal_address: str, execution_ids: list[str]) -> None:
         assert snapshot is not None
         assert snapshot.document["status"] == "completed"
         workflow_id = snapshot.document["workflow_id"]
-        await assert_mirrored(client.get_workflow_handle(workflow_id, run_id=execution_id))
+        await assert_true(client, client.get_workflow_handle(workflow_id, run_id=execution_id))

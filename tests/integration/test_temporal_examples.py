@@ -14,8 +14,8 @@ from executions.temporal.examples.workflows import (
     PipelineOptions,
     PipelineWorkflow,
 )
+from tests.integration.full_reads import assert_true
 from tests.integration.temporal_runs import (
-    assert_mirrored,
     in_database,
     run_id_of,
     start,
@@ -43,7 +43,7 @@ async def test_pipeline_shows_each_state_of_its_retried_step(
         run = await start(client, task_queue, PipelineWorkflow, PipelineOptions(STEP_SECONDS))
         await until_ended(run_id_of(run))
         log = await in_database(read_events, run_id_of(run), -1, 1_000)
-    document = await assert_mirrored(run)
+    document = await assert_true(client, run)
     assert document["status"] == "completed"
     assert document["workflow_type"] == "PipelineWorkflow"
     names = [activity["activity_name"] for activity in document["activities"]]
@@ -93,7 +93,7 @@ async def test_fan_out_runs_its_parts_at_once_and_joins_them(
         run = await start(client, task_queue, FanOutWorkflow, FanOutOptions(STEP_SECONDS, width))
         await until_ended(run_id_of(run))
         log = await in_database(read_events, run_id_of(run), -1, 1_000)
-    document = await assert_mirrored(run)
+    document = await assert_true(client, run)
     parts, join = document["activities"][:-1], document["activities"][-1]
     assert [part["activity_id"] for part in parts] == [str(n) for n in range(1, width + 1)]
     assert all(part["depends_on"] == [] for part in parts)
@@ -110,7 +110,7 @@ async def test_failing_run_ends_failed_with_the_reason_of_its_activity(
         run = await start(client, task_queue, FailingWorkflow, FailingOptions(STEP_SECONDS))
         await until_ended(run_id_of(run))
         log = await in_database(read_events, run_id_of(run), -1, 1_000)
-    document = await assert_mirrored(run)
+    document = await assert_true(client, run)
     reason = {"type": "CardDeclined", "message": "The card was declined"}
     assert document["status"] == "failed"
     assert document["error_details"] == reason
@@ -133,7 +133,7 @@ async def test_cancelled_run_shows_progress_and_ends_cancelled(
         await run.cancel()
         await until_ended(run_id_of(run))
         log = await in_database(read_events, run_id_of(run), -1, 1_000)
-    document = await assert_mirrored(run)
+    document = await assert_true(client, run)
     assert document["status"] == "cancelled"
     assert document["error_details"] is None
     assert document["activities"][0]["status"] == "cancelled"

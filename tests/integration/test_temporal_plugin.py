@@ -27,8 +27,8 @@ from executions.temporal.examples.workflows import (
 from executions.temporal.live.interceptors import NexusInterceptor
 from executions.temporal.plugin import NexusPlugin
 from tests.histories.workflows import ODD_WORKFLOWS, CrunchingWorkflow
+from tests.integration.full_reads import assert_true
 from tests.integration.temporal_runs import (
-    assert_mirrored,
     in_database,
     run_id_of,
     start,
@@ -79,7 +79,7 @@ async def test_plugin_on_client_and_worker_acts_once(
         run = await start(client, task_queue, FanOutWorkflow, FanOutOptions(0.05, 3))
         await until_ended(run_id_of(run))
     assert (len(ours), len(services)) == (1, 1)
-    await assert_mirrored(run)
+    await assert_true(client, run)
 
 
 async def test_plugin_on_a_client_serves_each_of_its_workers(
@@ -97,7 +97,7 @@ async def test_plugin_on_a_client_serves_each_of_its_workers(
         await until_ended(*map(run_id_of, runs))
     assert len(services) == 2
     for run in runs:
-        await assert_mirrored(run)
+        await assert_true(client, run)
 
 
 async def test_whole_namespace_includes_the_runs_of_other_workers(
@@ -108,7 +108,7 @@ async def test_whole_namespace_includes_the_runs_of_other_workers(
         await foreign.result()
         async with worker_running(client, task_queue, plugins=[NexusPlugin(whole_namespace=True)]):
             await until_ended(run_id_of(foreign))
-    await assert_mirrored(foreign)
+    await assert_true(client, foreign)
 
 
 @contextmanager
@@ -140,7 +140,7 @@ async def test_activities_in_threads_and_processes_are_seen_live(
             assert seen["progress"] in (0.25, 0.5, 0.75, 1.0)
             await until_ended(run_id_of(run))
             log = await in_database(read_events, run_id_of(run), -1, 1_000)
-    await assert_mirrored(run)
+    await assert_true(client, run)
     assert states_told(log, "1") == ["pending", "running", "retrying", "running", "completed"]
 
 

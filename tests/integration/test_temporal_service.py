@@ -37,8 +37,8 @@ from tests.histories.workflows import (
     ContinuingWorkflow,
     RepeatedIdsWorkflow,
 )
+from tests.integration.full_reads import assert_true
 from tests.integration.temporal_runs import (
-    assert_mirrored,
     in_database,
     mirrored_document,
     run_id_of,
@@ -122,7 +122,7 @@ async def test_two_services_over_the_same_runs_record_each_thing_once(
         ]
         await until_ended(*map(run_id_of, runs))
     for run in runs:
-        await assert_mirrored(run)
+        await assert_true(client, run)
 
 
 @pytest.mark.parametrize("ending", ["", ", it's"])
@@ -135,7 +135,7 @@ async def test_run_that_ended_while_nobody_looked_is_mirrored_later(
         await run.result()
     async with ActivitySyncService(client, HintQueue(), task_queue=task_queue):
         await until_ended(run_id_of(run))
-    document = await assert_mirrored(run)
+    document = await assert_true(client, run)
     assert document["activities"][2]["retry_count"] == 1
 
 
@@ -148,7 +148,7 @@ async def test_open_run_is_found_when_the_service_starts_in_its_middle(
             await until_activity(run_id_of(run), "1", "pending")
             await run.cancel()
             await until_ended(run_id_of(run))
-    await assert_mirrored(run)
+    await assert_true(client, run)
 
 
 async def test_runs_of_other_task_queues_are_left_alone(client: Client, task_queue: str) -> None:
@@ -174,7 +174,7 @@ async def test_what_could_not_be_written_is_written_when_the_database_is_back(
             log = await in_database(read_events, run_id_of(run), -1, 1_000)
     assert min(failed["record_history"], failed["record_hints"]) >= 6
     assert states_told(log, "3") == ["pending", "running", "retrying", "running", "completed"]
-    await assert_mirrored(run)
+    await assert_true(client, run)
 
 
 async def test_workflows_run_on_without_a_database_and_are_mirrored_afterwards(
@@ -186,7 +186,7 @@ async def test_workflows_run_on_without_a_database_and_are_mirrored_afterwards(
             assert await run.result() == 5
     async with worker_running(client, task_queue):
         await until_ended(run_id_of(run))
-    await assert_mirrored(run)
+    await assert_true(client, run)
 
 
 async def test_end_of_the_worker_waits_until_what_happened_is_recorded(
@@ -195,7 +195,7 @@ async def test_end_of_the_worker_waits_until_what_happened_is_recorded(
     async with worker_running(client, task_queue):
         run = await start(client, task_queue, FanOutWorkflow, FanOutOptions(0.01, 10))
         await run.result()
-    await assert_mirrored(run)
+    await assert_true(client, run)
 
 
 async def test_service_ends_soon_and_records_what_it_was_told_last(
@@ -272,7 +272,7 @@ async def test_hints_find_the_right_one_of_activities_with_the_same_id(
         run = await start(client, task_queue, RepeatedIdsWorkflow, 0.05)
         await until_ended(run_id_of(run))
         log = await in_database(read_events, run_id_of(run), -1, 1_000)
-    await assert_mirrored(run)
+    await assert_true(client, run)
     for activity_id in ("again", "again~2", "again~3"):
         assert states_told(log, activity_id) == ["pending", "running", "completed"]
 
@@ -330,7 +330,7 @@ async def test_following_that_fails_for_no_known_reason_is_taken_up_again(
     async with worker_running(client, task_queue):
         run = await start(client, task_queue, PipelineWorkflow, PipelineOptions(0.1))
         await until_ended(run_id_of(run))
-    await assert_mirrored(run)
+    await assert_true(client, run)
 
 
 async def test_discovery_goes_on_after_it_failed(
