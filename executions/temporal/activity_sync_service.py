@@ -109,21 +109,27 @@ class ActivitySyncService:
         traceback: TracebackType | None,
     ) -> None:
         await _cancelled(self._background)
-        await self._claim_the_last()
-        for follower in self._followers.values():
-            follower.finish()
-        following = list(self._following.values())
-        if following:
-            await asyncio.wait(following, timeout=FINISH_SECONDS)
-        # After the histories, so that no hint is too early any more.
-        await self._hints.finish(FINISH_SECONDS)
-        await _cancelled(following)
         try:
             async with asyncio.timeout(FINISH_SECONDS):
-                await self._database.run(leases.release, self._process_id)
+                await self._finish()
         except (DatabaseError, TimeoutError) as problem:
-            log.warning("lease_not_released", problem=str(problem))
+            # Whoever follows these runs next makes up for it.
+            log.warning("ended_early", count=len(self._following), problem=str(problem))
+        await _cancelled(list(self._following.values()))
+        await self._hints.finish(0.0)
         self._database.close()
+
+    async def _finish(self) -> None:
+        """Record what has happened, however short the worker lived, and let go of its runs."""
+        self._hints.take()
+        await self._claim(dict(self._wanted))
+        for follower in self._followers.values():
+            follower.finish()
+        if self._following:
+            await asyncio.wait(self._following.values())
+        # After the histories, so that no hint is too early any more.
+        await self._hints.finish(FINISH_SECONDS)
+        await self._database.run(leases.release, self._process_id)
 
     @property
     def followed(self) -> frozenset[str]:
@@ -162,15 +168,6 @@ class ActivitySyncService:
             raise
         for run_id in runs:
             del self._wanted[run_id]
-
-    async def _claim_the_last(self) -> None:
-        """At the end: what the worker has begun, however short it lived."""
-        self._hints.take()
-        try:
-            async with asyncio.timeout(FINISH_SECONDS):
-                await self._claim(self._wanted)
-        except (DatabaseError, TimeoutError) as problem:
-            log.warning("runs_left_to_others", count=len(self._wanted), problem=str(problem))
 
     async def _claim_found(self, runs: Mapping[str, str]) -> None:
         """Follow runs that were found, as soon as there is room for them."""

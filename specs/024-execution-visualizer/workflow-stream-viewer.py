@@ -1613,6 +1613,8 @@ def viewer_app(address: Address, options: Options) -> App[int]:
 
         def tick(self) -> None:
             """Draws what changed: messages may come faster than a screen can follow."""
+            if not self.query(Graph):
+                return  # the screen is being taken down
             self.ticks += 1
             now = time.time()
             state = self.follower.state
