@@ -23,7 +23,7 @@ from executions.temporal.examples import workflows as examples
 from executions.temporal.examples.activities import ALL_ACTIVITIES
 from tests.histories import features
 from tests.histories import workflows as odd
-from tests.integration.temporal_fixtures import temporal_running
+from tests.servers.temporal import temporal_running
 
 DIRECTORY = Path(__file__).parent
 TASK_QUEUE = "histories"

@@ -48,20 +48,6 @@ def held() -> Held:
 
 
 @pytest.fixture
-def services(monkeypatch: pytest.MonkeyPatch) -> list[ActivitySyncService]:
-    """The services that are started by plugins during the test."""
-    started: list[ActivitySyncService] = []
-
-    class Noted(ActivitySyncService):
-        async def __aenter__(self) -> "Noted":
-            started.append(self)
-            return await super().__aenter__()
-
-    monkeypatch.setattr(activity_sync_service, "ActivitySyncService", Noted)
-    return started
-
-
-@pytest.fixture
 def positions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The positions from which runs are followed during the test."""
     begun: list[int] = []
@@ -73,11 +59,6 @@ def positions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(activity_sync_service, "RunFollower", Noted)
     return begun
-
-
-@pytest.fixture
-def discovery_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activity_sync_service, "DISCOVERY_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from executions.temporal.following.run_describer import RunDescriber
 from tests.integration.full_reads import assert_as_history_says, assert_streams_equal_logs
 from tests.integration.held_worker import held_worker_running, start_with
 from tests.integration.held_workflows import Held
-from tests.integration.temporal_fixtures import temporal_running
 from tests.integration.temporal_runs import in_database, run_id_of, until_ended
+from tests.servers.temporal import temporal_running
 from tests.servers.valkey import ValkeyServer
 from tests.truth import assert_events_follow, assert_same_document, document_of_rows
 

@@ -15,7 +15,6 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer, SharedStateManager
 
 from executions.event_log import read_events
-from executions.temporal import activity_sync_service
 from executions.temporal.activity_sync_service import ActivitySyncService
 from executions.temporal.examples.workflows import (
     ALL_WORKFLOWS,
@@ -46,20 +45,6 @@ HISTORIES = [
     for path in sorted((Path(__file__).parents[1] / "histories").glob("*.json"))
 ]
 WORKFLOWS = [*ALL_WORKFLOWS, *ODD_WORKFLOWS]
-
-
-@pytest.fixture
-def services(monkeypatch: pytest.MonkeyPatch) -> list[ActivitySyncService]:
-    """The services started during the test."""
-    started: list[ActivitySyncService] = []
-
-    class Noted(ActivitySyncService):
-        async def __aenter__(self) -> "Noted":
-            started.append(self)
-            return await super().__aenter__()
-
-    monkeypatch.setattr(activity_sync_service, "ActivitySyncService", Noted)
-    return started
 
 
 @pytest.mark.filterwarnings("ignore:The same plugin type")

@@ -53,7 +53,7 @@ from tests.integration.temporal_runs import (
 pytest_plugins = ["tests.integration.temporal_fixtures"]
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("valkey"),
+    pytest.mark.usefixtures("valkey", "discovery_often"),
     pytest.mark.database,
 ]
 
@@ -64,11 +64,6 @@ RECORDING: list[tuple[Any, str]] = [
     (hint_recorder, "record_hints"),
     (live_states, "record_descriptions"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def discovery_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activity_sync_service, "DISCOVERY_SECONDS", 0.2)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""A Temporal dev server of a test's own, which the test may kill and start again."""
+"""Temporal dev servers: one that forgets, and one that a test may kill and start again."""
 
+import asyncio
 import subprocess
 import time
 from collections.abc import Iterator
@@ -8,11 +9,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from temporalio.testing import WorkflowEnvironment
+
 from nexus_project.embedded import temporal
 from tests.servers import end_with_parent
 
 NAMESPACE: Final = "default"
 READY_SECONDS: Final = 30.0
+
+
+SETTLE_SECONDS: Final = 0.1
+"""The SDK's threads crash an interpreter that ends while they finish a call."""
+
+
+@contextmanager
+def temporal_running() -> Iterator[str]:
+    """Run a server that keeps nothing on a free port; its address."""
+    environment = asyncio.run(
+        WorkflowEnvironment.start_local(
+            dev_server_existing_path=str(temporal.binary()),
+            dev_server_log_level="error",
+            dev_server_extra_args=["--headless"],
+        )
+    )
+    try:
+        yield environment.client.service_client.config.target_host
+    finally:
+        asyncio.run(environment.shutdown())
+        time.sleep(SETTLE_SECONDS)
 
 
 class TemporalServer:
