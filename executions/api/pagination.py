@@ -5,6 +5,7 @@ along is seen exactly once, however many share a moment or come in between.
 """
 
 import re
+from abc import ABC, abstractmethod
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ class Cursor:
         return urlsafe_b64encode(plain.encode("ascii")).decode("ascii").rstrip("=")
 
 
-class PlacePagination(BasePagination, Generic[RowT]):
+class PlacePagination(BasePagination, ABC, Generic[RowT]):
     """Answers `{"next": …, "previous": …, "results": [...]}`; the links are whole addresses.
 
     A subclass says in which order, and how a row's place in it is written and read.
@@ -74,13 +75,13 @@ class PlacePagination(BasePagination, Generic[RowT]):
     newest_first: ClassVar[bool]
     shown: ClassVar[str]
 
+    @abstractmethod
     def place_of(self, row: RowT) -> str:
         """The row's place, in ASCII."""
-        raise NotImplementedError
 
+    @abstractmethod
     def values_at(self, place: str) -> tuple[Any, ...]:
         """The values of `fields` at a place; raises MalformedCursorError."""
-        raise NotImplementedError
 
     def paginate_queryset(  # type: ignore[override]
         self, queryset: QuerySet[RowT], request: Request, view: APIView | None = None

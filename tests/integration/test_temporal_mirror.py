@@ -1,24 +1,17 @@
-"""Writing changes and hints into a real database: in any order, any number of times."""
+"""Recording what a run's history says, any number of times, in a real database."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from temporalio.client import WorkflowHistory
 
-from executions.attempts import AttemptNote, AttemptOutcome
+from executions.attempts import AttemptOutcome
 from executions.document import rfc3339
-from executions.models import ActivityDetails, Attempt, Execution, Point, WorkflowDefinition
+from executions.models import Attempt, Point, WorkflowDefinition
 from executions.recording import changing
-from executions.statuses import ActivityStatus, ExecutionStatus, PendingState
+from executions.statuses import ActivityStatus, ExecutionStatus
 from executions.temporal.history.changes import (
-    ActivityCancelRequested,
     ActivityClosed,
     ActivityScheduled,
     ActivityStarted,
@@ -27,14 +20,9 @@ from executions.temporal.history.changes import (
     PointReached,
     RunClosed,
     RunLinked,
-    RunStarted,
 )
-from executions.temporal.history.fold import HistoryFold
 from executions.temporal.history.names import fitted
 from executions.temporal.history.plan import PlannedActivity
-from executions.temporal.live.descriptions import DescribedActivity
-from executions.temporal.live.hints import ActivityHint, AttemptBegan, AttemptFailed, HeartbeatSent
-from executions.temporal.live.precedence import Standing
 from executions.temporal.mirroring import definitions
 from executions.temporal.mirroring.histories import (
     CHANGES_PER_EVENT,
@@ -42,80 +30,16 @@ from executions.temporal.mirroring.histories import (
     record_history,
     record_start,
 )
-from executions.temporal.mirroring.live_states import record_descriptions, record_hints
-from tests.truth import (
-    assert_log_is_whole,
-    assert_patches_tell_the_truth,
-    assert_same_document,
-    document_of_rows,
-)
+from executions.temporal.mirroring.live_states import record_hints
+from tests.integration.telling import ERROR, LATER, NOW, START, a_run, activity_of, began, scheduled
+from tests.truth import assert_patches_tell_the_truth, document_of_rows
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-LATER = NOW + timedelta(seconds=9)
-ERROR = ErrorDetails("Oops", "went wrong")
-START = RunStarted("w", "W", "r", NOW)
-HISTORIES = Path(__file__).parents[1] / "histories"
-# Of an activity that history does not see end, hints know more than history.
-WHOLE = [
-    "children",
-    "compensating",
-    "continued-from",
-    "failing",
-    "fan-out",
-    "local-activities",
-    "pipeline",
-    "planned",
-    "repeated-ids",
-    "talking",
-    "timeouts",
-    "timers",
-    "two-chains",
-]
-
-
-def scheduled(activity_id: str = "a") -> ActivityScheduled:
-    return ActivityScheduled(activity_id, "do", "activity", (), NOW, activity_id)
-
-
-def began(attempt: int = 1, activity_id: str = "a") -> AttemptBegan:
-    return AttemptBegan(**about(activity_id, attempt), started_at=NOW)
-
-
-def failed(attempt: int = 1, activity_id: str = "a") -> AttemptFailed:
-    return AttemptFailed(
-        **about(activity_id, attempt), error=ERROR, ended_at=NOW, next_attempt_at=LATER
-    )
-
-
-def progress(share: float, attempt: int = 1, activity_id: str = "a") -> HeartbeatSent:
-    return HeartbeatSent(
-        **about(activity_id, attempt), sent_at=NOW, progress=share, details=(share,)
-    )
-
-
-def about(activity_id: str, attempt: int) -> dict[str, Any]:
-    return {
-        "workflow_id": "w",
-        "run_id": "r",
-        "activity_id": activity_id,
-        "scheduled_at": NOW,
-        "attempt": attempt,
-    }
 
 
 @pytest.fixture
 def run() -> str:
-    """An execution with one activity, as history told of it so far."""
-    execution_id = str(uuid4())
-    record_history(execution_id, [START, scheduled()])
-    return execution_id
-
-
-def activity_of(execution_id: str) -> dict[str, Any]:
-    activity: dict[str, Any] = document_of_rows(execution_id)["activities"][0]
-    return activity
+    return a_run()
 
 
 def test_run_starts_running_with_temporals_time(run: str) -> None:
@@ -125,97 +49,6 @@ def test_run_starts_running_with_temporals_time(run: str) -> None:
     assert (document["workflow_id"], document["workflow_type"]) == ("w", "W")
     assert document["run_id"] == "r"
     assert activity_of(run)["status"] == "pending"
-
-
-def test_attempts_are_told_status_by_status(run: str) -> None:
-    with assert_patches_tell_the_truth(run) as told:
-        record_hints(run, [began(), progress(0.5), failed(), began(2)])
-    statuses = [op["value"] for op in told.operations if op["path"].endswith("/status")]
-    assert statuses == ["running", "retrying", "running"]
-    assert len(told.events) == 3
-    activity = activity_of(run)
-    assert activity["retry_count"] == 1
-    assert activity["error_details"] == {"type": "Oops", "message": "went wrong"}
-    assert (activity["next_attempt_at"], activity["progress"]) == (None, None)
-
-
-def test_retrying_attempt_keeps_its_error_and_no_progress(run: str) -> None:
-    with assert_patches_tell_the_truth(run):
-        record_hints(run, [began(), progress(0.5)])
-        assert activity_of(run)["progress"] == 0.5
-        record_hints(run, [failed()])
-    activity = activity_of(run)
-    assert activity["error_details"] == {"type": "Oops", "message": "went wrong"}
-    assert activity["next_attempt_at"] == "2026-01-02T03:04:14.000000Z"
-    assert activity["progress"] is None
-
-
-@pytest.mark.parametrize(
-    "late",
-    [began(), began(2), failed(), failed(2), progress(0.5, 1), progress(0.5, 2), progress(0.5, 3)],
-)
-def test_hint_that_is_no_news_changes_nothing(run: str, late: ActivityHint) -> None:
-    record_hints(run, [began(2), failed(2)])
-    with assert_patches_tell_the_truth(run, nothing_expected=True):
-        record_hints(run, [late])
-
-
-def test_hints_after_the_end_change_nothing(run: str) -> None:
-    closed = ActivityClosed("a", ActivityStatus.FAILED, LATER, ERROR)
-    record_history(run, [closed])
-    with assert_patches_tell_the_truth(run, nothing_expected=True):
-        record_hints(run, [began(9), failed(9), progress(0.5, 9)])
-    record_history(run, [RunClosed(ExecutionStatus.FAILED, LATER, ERROR)])
-    with assert_patches_tell_the_truth(run, nothing_expected=True):
-        record_hints(run, [began(9, "b"), began(9)])
-
-
-def test_hint_that_comes_before_its_activity_is_given_back(run: str) -> None:
-    early = began(activity_id="not scheduled yet")
-    with assert_patches_tell_the_truth(run):
-        assert record_hints(run, [began(), early]) == [early]
-    record_history(run, [scheduled("not scheduled yet")])
-    with assert_patches_tell_the_truth(run):
-        assert record_hints(run, [early]) == []
-    assert record_hints("not started yet", [early]) == [early]
-
-
-def test_hint_about_an_id_that_was_used_again_finds_the_one_it_means(run: str) -> None:
-    record_history(
-        run,
-        [
-            ActivityClosed("a", ActivityStatus.COMPLETED, NOW),
-            ActivityScheduled("a~2", "do", "activity", (), LATER, "a"),
-        ],
-    )
-    late = began(7)
-    with assert_patches_tell_the_truth(run, nothing_expected=True):
-        assert record_hints(run, [late]) == []
-    second = replace(began(), scheduled_at=LATER)
-    third = replace(began(), scheduled_at=LATER + timedelta(seconds=1))
-    with assert_patches_tell_the_truth(run):
-        assert record_hints(run, [second, third]) == [third]
-    assert [each["status"] for each in document_of_rows(run)["activities"]] == [
-        "completed",
-        "running",
-    ]
-
-
-def test_history_wins_over_a_hint_of_retrying(run: str) -> None:
-    record_hints(run, [began(), failed()])
-    with assert_patches_tell_the_truth(run):
-        started = ActivityStarted("a", 1, NOW)
-        record_history(run, [started, ActivityClosed("a", ActivityStatus.FAILED, LATER, ERROR)])
-    assert activity_of(run)["status"] == "failed"
-
-
-def test_attempts_that_no_hint_told_are_counted(run: str) -> None:
-    with assert_patches_tell_the_truth(run) as told:
-        started = ActivityStarted("a", 4, NOW)
-        record_history(run, [started, ActivityClosed("a", ActivityStatus.COMPLETED, LATER)])
-    assert len(told.events) == 1
-    assert activity_of(run)["retry_count"] == 3
-    assert activity_of(run)["started_at"] == "2026-01-02T03:04:05.000000Z"
 
 
 def test_attempt_that_only_history_knows_is_running(run: str) -> None:
@@ -266,76 +99,6 @@ def test_execution_changed_by_someone_else_meanwhile_is_respected(run: str) -> N
         change.activity("a").status = ActivityStatus.COMPLETED
     with assert_patches_tell_the_truth(run, nothing_expected=True):
         record_history(run, [ActivityClosed("a", ActivityStatus.FAILED, LATER, ERROR)])
-
-
-def test_description_tells_what_no_worker_of_ours_did(run: str) -> None:
-    running = description(Standing(1, ActivityStatus.RUNNING), progress=0.25)
-    note = AttemptNote(activity_id="a", number=1, outcome=AttemptOutcome.TIMED_OUT)
-    backing_off = description(
-        Standing(1, ActivityStatus.RETRYING, None, LATER), error=ERROR, notes=(note,)
-    )
-    queued_again = description(Standing(1, ActivityStatus.RETRYING), error=ERROR)
-    with assert_patches_tell_the_truth(run) as told:
-        for each in (running, backing_off, queued_again):
-            record_descriptions(run, {"a": each})
-    assert [message["ops"] for message in told.messages] == [
-        [
-            {"op": "replace", "path": "/activities/0/status", "value": "running"},
-            {"op": "replace", "path": "/activities/0/started_at", "value": rfc3339(NOW)},
-            {"op": "replace", "path": "/activities/0/progress", "value": 0.25},
-        ],
-        [
-            {"op": "replace", "path": "/activities/0/status", "value": "retrying"},
-            {
-                "op": "replace",
-                "path": "/activities/0/error_details",
-                "value": {"type": "Oops", "message": "went wrong"},
-            },
-            {"op": "replace", "path": "/activities/0/next_attempt_at", "value": rfc3339(LATER)},
-            {"op": "replace", "path": "/activities/0/progress", "value": None},
-        ],
-        [{"op": "replace", "path": "/activities/0/next_attempt_at", "value": None}],
-    ]
-    assert Attempt.objects.get(execution_id=run, number=1).outcome == "timed_out"
-
-
-def test_description_knows_what_was_asked_of_an_activity(run: str) -> None:
-    for asked in (PendingState.PAUSED, None, PendingState.PAUSE_REQUESTED):
-        with assert_patches_tell_the_truth(run) as told:
-            record_descriptions(run, {"a": description(Standing(1, ActivityStatus.PENDING, asked))})
-        assert [operation["value"] for operation in told.operations] == [asked]
-    record_history(run, [ActivityCancelRequested("a")])
-    assert activity_of(run)["pending_state"] == "cancel_requested"
-    with assert_patches_tell_the_truth(run, nothing_expected=True):
-        record_descriptions(run, {"a": description(Standing(1, ActivityStatus.PENDING))})
-    record_history(run, [ActivityClosed("a", ActivityStatus.CANCELLED, LATER)])
-    assert activity_of(run)["pending_state"] is None
-
-
-def test_progress_that_temporal_repeats_does_not_go_back(run: str) -> None:
-    record_hints(run, [began(), progress(0.5)])
-    with assert_patches_tell_the_truth(run, nothing_expected=True):
-        record_descriptions(
-            run, {"a": description(Standing(1, ActivityStatus.RUNNING), progress=0.2)}
-        )
-    with assert_patches_tell_the_truth(run):
-        record_descriptions(
-            run, {"a": description(Standing(1, ActivityStatus.RUNNING), progress=0.6)}
-        )
-    assert activity_of(run)["progress"] == 0.6
-
-
-def test_description_of_what_has_ended_changes_nothing(run: str) -> None:
-    record_history(run, [ActivityClosed("a", ActivityStatus.COMPLETED, LATER)])
-    late = {
-        "a": description(Standing(2, ActivityStatus.RUNNING)),
-        "unknown": description(Standing(1, ActivityStatus.RUNNING), "unknown"),
-    }
-    with assert_patches_tell_the_truth(run, nothing_expected=True):
-        record_descriptions(run, late)
-    record_history(run, [RunClosed(ExecutionStatus.COMPLETED, LATER)])
-    with assert_patches_tell_the_truth(run, nothing_expected=True):
-        record_descriptions(run, late)
 
 
 def test_failure_stays_in_sight_until_a_later_attempt_completes(run: str) -> None:
@@ -455,132 +218,3 @@ def test_definition_of_the_start_comes_before_the_registered_one_and_the_stored_
     given = replace(START, definition=other)
     assert [each.activity_id for each in record_start(second, given)] == ["other"]
     assert [each.activity_id for each in record_start(first, given)] == ["one"]
-
-
-@dataclass(frozen=True)
-class Tried:
-    """An activity of a recorded history and how often it was tried."""
-
-    activity_id: str
-    engine_activity_id: str
-    scheduled_at: datetime
-    attempts: int
-
-
-def tried_in(changes: Sequence[Change]) -> list[Tried]:
-    attempts = {told.activity_id: told.attempt for told in changes if type(told) is ActivityStarted}
-    return [
-        Tried(
-            told.activity_id,
-            told.engine_activity_id,
-            told.scheduled_at,
-            attempts[told.activity_id],
-        )
-        for told in changes
-        if type(told) is ActivityScheduled
-        and told.engine_activity_id
-        and told.activity_id in attempts
-    ]
-
-
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(name=st.sampled_from(WHOLE), data=st.data())
-def test_sources_in_any_order_end_with_what_history_says(name: str, data: st.DataObject) -> None:
-    events = WorkflowHistory.from_json(name, (HISTORIES / f"{name}.json").read_text()).events
-    changes = HistoryFold(name, "r").feed(events)
-    tried = tried_in(changes)
-    execution_id = str(uuid4())
-    folds = [HistoryFold(name, "r"), HistoryFold(name, "r")]
-    read = [0, 0]
-
-    def read_on(which: int, begin: int, end: int) -> None:
-        read[which] = max(read[which], end)
-        record_history(execution_id, folds[which].feed(events[min(begin, end) : end]))
-
-    for which in data.draw(st.lists(st.integers(0, 1), max_size=10)):
-        begin, end = data.draw(st.tuples(st.integers(0, read[which]), st.integers(1, len(events))))
-        read_on(which, begin, end)
-        if tried:
-            record_hints(execution_id, data.draw(st.lists(hints_of(tried), max_size=6)))
-            described = data.draw(st.lists(descriptions_of(tried), max_size=3))
-            record_descriptions(execution_id, dict(described))
-    for which in (0, 1):
-        read_on(which, read[which], len(events))
-    assert_log_is_whole(execution_id)
-    fresh_id = str(uuid4())
-    record_history(fresh_id, changes)
-    mirrored = document_of_rows(execution_id)
-    assert_same_document(mirrored | {"execution_id": fresh_id}, document_of_rows(fresh_id))
-    assert ledger_of(execution_id) >= ledger_of(fresh_id)
-    head = Execution.objects.get(pk=fresh_id).head
-    record_history(fresh_id, HistoryFold(name, "r").feed(events))
-    assert Execution.objects.get(pk=fresh_id).head == head
-
-
-def ledger_of(execution_id: str) -> set[tuple[Any, ...]]:
-    """What history alone says of attempts, details and points."""
-    attempts = Attempt.objects.filter(execution_id=execution_id).exclude(outcome="running")
-    details = ActivityDetails.objects.filter(execution_id=execution_id)
-    points = Point.objects.filter(execution_id=execution_id)
-    return {
-        *attempts.values_list("activity_id", "number", "outcome"),
-        *details.values_list("activity_id", "engine_activity_id", "task_queue"),
-        *points.values_list("engine_event_id", "kind", "name", "at"),
-    }
-
-
-def hints_of(tried: list[Tried]) -> st.SearchStrategy[ActivityHint]:
-    """Hints about attempts that there were."""
-
-    def of(activity: Tried, attempt: int) -> st.SearchStrategy[ActivityHint]:
-        name = activity.engine_activity_id
-        hints: list[ActivityHint] = [began(attempt, name), progress(0.3, attempt, name)]
-        if attempt < activity.attempts:
-            hints.append(failed(attempt, name))
-        return st.sampled_from(
-            [replace(hint, scheduled_at=activity.scheduled_at) for hint in hints]
-        )
-
-    return attempts_of(tried).flatmap(lambda drawn: of(*drawn))
-
-
-def descriptions_of(tried: list[Tried]) -> st.SearchStrategy[tuple[str, DescribedActivity]]:
-    """What Temporal may have said, at some time, of attempts that there were."""
-
-    def of(activity: Tried, attempt: int) -> st.SearchStrategy[tuple[str, DescribedActivity]]:
-        standings = [Standing(attempt, ActivityStatus.RUNNING)]
-        if attempt == 1:
-            standings.append(Standing(1, ActivityStatus.PENDING, PendingState.PAUSED))
-        if attempt < activity.attempts:
-            standings.append(Standing(attempt, ActivityStatus.RETRYING, None, LATER))
-        return st.sampled_from(
-            [
-                (activity.activity_id, description(standing, activity.engine_activity_id))
-                for standing in standings
-            ]
-        )
-
-    return attempts_of(tried).flatmap(lambda drawn: of(*drawn))
-
-
-def attempts_of(tried: list[Tried]) -> st.SearchStrategy[tuple[Tried, int]]:
-    return st.sampled_from(tried).flatmap(
-        lambda activity: st.tuples(st.just(activity), st.integers(1, activity.attempts))
-    )
-
-
-def description(
-    standing: Standing, engine_activity_id: str = "a", **told: Any
-) -> DescribedActivity:
-    fields: dict[str, Any] = {
-        "scheduled_at": NOW,
-        "started_at": NOW if standing.status is ActivityStatus.RUNNING else None,
-        "error": None,
-        "progress": None,
-        "notes": (AttemptNote(activity_id=engine_activity_id, number=standing.attempt),),
-    }
-    return DescribedActivity(
-        engine_activity_id=engine_activity_id, standing=standing, **(fields | told)
-    )
