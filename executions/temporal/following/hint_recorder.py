@@ -14,7 +14,6 @@ from typing import Final
 import structlog
 from django.db import Error as DatabaseError
 
-from executions.recording import RecordingError
 from executions.temporal.following.backoff import backoff_seconds
 from executions.temporal.following.database import DatabaseThreads
 from executions.temporal.live.hints import ActivityHint, HeartbeatSent, HintQueue, RunSeen
@@ -28,20 +27,22 @@ HEARTBEAT_SECONDS: Final = 0.2
 EARLY_SECONDS: Final = 30.0
 """How long a hint waits for its activity to be there."""
 
-HINTS_HELD: Final = 5_000
-"""Hints of one run that may wait; further ones are dropped."""
+HINTS_HELD: Final = 20_000
+"""Hints of all runs that may wait, as while the database is away; further ones are dropped."""
 
 RETRY_SECONDS: Final = (0.02, 2.0)
 
 
 @dataclass(slots=True)
 class _Run:
-    """The hints of one run that are to be recorded."""
+    """The hints of one run that are to be recorded; `held` counts them all, on their way too."""
 
+    held: int = 0
     statuses: list[ActivityHint] = field(default_factory=list)
     heartbeats: dict[str, HeartbeatSent] = field(default_factory=dict)
     heartbeats_due: float = 0.0
     early_since: float | None = None
+    is_waiting: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -61,6 +62,7 @@ class HintRecorder:
         self._database = database
         self._run_seen = run_seen
         self._runs: dict[str, _Run] = {}
+        self._held = 0
         self._recording: set[asyncio.Task[None]] = set()
         self._finishing = False
 
@@ -106,6 +108,9 @@ class HintRecorder:
             log.warning("hints_dropped", count=dropped)
 
     def _keep(self, hint: ActivityHint) -> bool:
+        """Whether there was room for it."""
+        if self._held >= HINTS_HELD:
+            return False
         run = self._runs.get(hint.run_id)
         if run is None:
             run = self._runs[hint.run_id] = _Run()
@@ -113,13 +118,17 @@ class HintRecorder:
             self._recording.add(task)
             task.add_done_callback(self._recording.discard)
         if isinstance(hint, HeartbeatSent):
+            self._count(run, hint.activity_id not in run.heartbeats)
             run.heartbeats[hint.activity_id] = hint
-        elif len(run.statuses) < HINTS_HELD:
-            run.statuses.append(hint)
         else:
-            return False
+            self._count(run, 1)
+            run.statuses.append(hint)
         run.changed.set()
         return True
+
+    def _count(self, run: _Run, more: int) -> None:
+        run.held += more
+        self._held += more
 
     async def _record_run(self, run_id: str, run: _Run) -> None:
         """Record one run's hints until there are none, and none would be too soon."""
@@ -129,7 +138,8 @@ class HintRecorder:
                 run.changed.clear()
                 wait = max(0.0, run.heartbeats_due - _time())
                 if batch := self._taken_from(run):
-                    if await self._record(run_id, run, batch):
+                    run.statuses = [*await self._left_of(run_id, run, batch), *run.statuses]
+                    if not run.is_waiting:
                         waits = backoff_seconds(*RETRY_SECONDS)
                         continue
                     if self._finishing:
@@ -138,9 +148,10 @@ class HintRecorder:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await run.changed.wait()
-        except RecordingError:
+        except Exception:
             log.exception("hints_not_recorded", execution_id=run_id)
         finally:
+            self._count(run, -run.held)
             del self._runs[run_id]
 
     def _is_done(self, run: _Run) -> bool:
@@ -156,26 +167,26 @@ class HintRecorder:
             run.heartbeats_due = _time() + HEARTBEAT_SECONDS
         return batch
 
-    async def _record(self, run_id: str, run: _Run, batch: Sequence[ActivityHint]) -> bool:
-        """Whether there is nothing of the batch that must be tried again."""
+    async def _left_of(
+        self, run_id: str, run: _Run, batch: Sequence[ActivityHint]
+    ) -> list[ActivityHint]:
+        """Record the batch; what of it must be tried again, after a wait."""
+        left = list(batch)
         try:
-            left = await self._database.run(record_hints, run_id, batch)
+            early = await self._database.run(record_hints, run_id, batch)
         except DatabaseError as error:
             log.warning("hints_wait", execution_id=run_id, problem=str(error))
-            left, run.early_since = list(batch), None
+            run.early_since = None
         else:
             # A later heartbeat says it all.
-            left = [hint for hint in left if not isinstance(hint, HeartbeatSent)]
-            if not left:
-                run.early_since = None
-                return True
-            run.early_since = run.early_since or _time()
-            if _time() > run.early_since + EARLY_SECONDS:
-                log.warning("hints_without_activity", execution_id=run_id, count=len(left))
-                run.early_since = None
-                return True
-        run.statuses = [*left, *run.statuses]
-        return False
+            left = [hint for hint in early if not isinstance(hint, HeartbeatSent)]
+            run.early_since = (run.early_since or _time()) if left else None
+        if run.early_since is not None and _time() > run.early_since + EARLY_SECONDS:
+            log.warning("hints_without_activity", execution_id=run_id, count=len(left))
+            left, run.early_since = [], None
+        run.is_waiting = bool(left)
+        self._count(run, len(left) - len(batch))
+        return left
 
 
 def _time() -> float:

@@ -202,14 +202,24 @@ def test_hints_that_can_never_be_recorded_are_dropped_and_later_ones_are_not() -
     assert recording(act).database.batches == [[began("b")]]
 
 
-def test_waiting_hints_of_a_run_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hint_recorder, "HINTS_HELD", 2)
+def test_waiting_hints_of_all_runs_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hint_recorder, "HINTS_HELD", 3)
 
     async def act(it: Recording) -> None:
-        it.put(began("a"), began("b"), began("c"))
+        it.database.problems = [
+            OperationalError("away"),
+            UnacceptableValueError("status", "is odd"),
+        ]
+        it.put(began("a", "r"), began("b", "s"), heartbeat(0.1, "s"))
+        await virtual_time.settle()
+        # What waits for another try, and what failed for good, count until they are done with.
+        it.put(began("c", "t"), began("d", "t"), began("e", "t"))
+        await it.seconds(10)
+        it.put(began("f", "u"), began("g", "v"), began("h", "w"), began("i", "x"))
         await virtual_time.settle()
 
-    assert recording(act).database.batches == [[began("a"), began("b")]]
+    recorded = [hint.activity_id for batch in recording(act).database.batches for hint in batch]
+    assert sorted(recorded) == ["a", "c", "d", "f", "g", "h"]
 
 
 def test_finish_records_what_is_there_and_waits_for_nothing_that_is_early() -> None:
