@@ -30,8 +30,7 @@ from executions.temporal.examples.workflows import (
 )
 from executions.temporal.following import hint_recorder, leases, run_follower
 from executions.temporal.live.hints import AttemptBegan, HintQueue
-from executions.temporal.mirroring import histories as mirror
-from executions.temporal.mirroring import live_states
+from executions.temporal.mirroring import histories, live_states
 from tests.histories.workflows import (
     AbandoningWorkflow,
     ContinuingWorkflow,
@@ -59,8 +58,8 @@ pytestmark = [
 
 
 RECORDING: list[tuple[Any, str]] = [
-    (mirror, "record_start"),
-    (mirror, "record_history"),
+    (histories, "record_start"),
+    (histories, "record_history"),
     (hint_recorder, "record_hints"),
     (live_states, "record_descriptions"),
 ]
@@ -290,7 +289,7 @@ async def test_run_that_can_never_be_recorded_is_given_up_and_the_others_are_not
     client: Client, task_queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[str] = []
-    record_history = mirror.record_history
+    record_history = histories.record_history
 
     def refuse_one(execution_id: str, *told: Any) -> None:
         if execution_id == run_id_of(odd):
@@ -302,7 +301,7 @@ async def test_run_that_can_never_be_recorded_is_given_up_and_the_others_are_not
         odd = await start(client, task_queue, FanOutWorkflow, FanOutOptions(0.0, 1))
         run = await start(client, task_queue, FanOutWorkflow, FanOutOptions(0.0, 1))
         await odd.result()
-        monkeypatch.setattr(mirror, "record_history", refuse_one)
+        monkeypatch.setattr(histories, "record_history", refuse_one)
         async with ActivitySyncService(client, HintQueue(), task_queue=task_queue):
             await until_ended(run_id_of(run))
             later = await start(client, task_queue, FanOutWorkflow, FanOutOptions(0.0, 1))
@@ -313,7 +312,7 @@ async def test_run_that_can_never_be_recorded_is_given_up_and_the_others_are_not
 async def test_following_that_fails_for_no_known_reason_is_taken_up_again(
     client: Client, task_queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record_history = mirror.record_history
+    record_history = histories.record_history
     failures = iter([ZeroDivisionError("a mistake")])
 
     def stumble_once(execution_id: str, *told: Any) -> None:
@@ -321,7 +320,7 @@ async def test_following_that_fails_for_no_known_reason_is_taken_up_again(
             raise failure
         record_history(execution_id, *told)
 
-    monkeypatch.setattr(mirror, "record_history", stumble_once)
+    monkeypatch.setattr(histories, "record_history", stumble_once)
     async with worker_running(client, task_queue):
         run = await start(client, task_queue, PipelineWorkflow, PipelineOptions(0.1))
         await until_ended(run_id_of(run))

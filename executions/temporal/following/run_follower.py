@@ -14,8 +14,7 @@ from executions.temporal.following.history_reader import RunGoneError
 from executions.temporal.history.changes import Change, RunClosed, RunStarted
 from executions.temporal.history.fold import HistoryFold
 from executions.temporal.live.descriptions import DescribedActivity
-from executions.temporal.mirroring import histories as mirror
-from executions.temporal.mirroring import live_states
+from executions.temporal.mirroring import histories, live_states
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,7 +118,7 @@ class RunFollower:
         changes += self._fold.feed(page)
         if changes:
             position = page[-1].event_id
-            await self._write(mirror.record_history, self._run_id, changes, position)
+            await self._write(histories.record_history, self._run_id, changes, position)
             self._recorded()
         return next((told for told in changes if isinstance(told, RunClosed)), None)
 
@@ -129,7 +128,7 @@ class RunFollower:
         for told in begins:
             if isinstance(told, RunStarted):
                 self._has_begun = True
-                self._fold.adopt(await self._write(mirror.record_start, self._run_id, told))
+                self._fold.adopt(await self._write(histories.record_start, self._run_id, told))
         return [told for told in begins if not isinstance(told, RunStarted)]
 
     def _tell_whether_pending(self) -> None:
