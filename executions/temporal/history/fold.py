@@ -6,7 +6,6 @@ https://docs.temporal.io/references/events and temporal/api/history/v1/message.p
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
@@ -69,19 +68,10 @@ class HistoryFold:
         """
         self._steps.adopt(plan)
 
-    def open_activity(self, activity_id: str) -> str | None:
-        """The document's id of the open activity Temporal calls by this id, if there is one."""
-        return self.open_activities.get(activity_id)
-
     @property
     def open_activities(self) -> Mapping[str, str]:
-        """The document's ids of the open activities by what Temporal calls them: a live view."""
+        """The document's ids of the open activities by their fitted Temporal ids: a live view."""
         return self._steps.open_activities
-
-    def may_yet_open(self, activity_id: str, scheduled_at: datetime) -> bool:
-        """Whether an activity scheduled at that time may still come in what was not fed yet."""
-        latest = self._steps.activity_scheduled_at(activity_id)
-        return not self._closed and (latest is None or latest < scheduled_at)
 
     def feed(self, events: Iterable[HistoryEvent]) -> list[Change]:
         """What these events change, in order; nothing follows the run's end."""

@@ -73,7 +73,6 @@ class Steps:
         self._ids = DocumentIds()
         self._open: dict[int, _Step] = {}
         self._open_activities: dict[str, str] = {}
-        self._scheduled_at: dict[str, datetime] = {}
         self._children: dict[str, _Step] = {}
         self._retried_locally: dict[tuple[str, datetime | None], int] = {}
 
@@ -85,10 +84,6 @@ class Steps:
     def open_activities(self) -> Mapping[str, str]:
         """The document's ids of the open activities by what Temporal calls them: a live view."""
         return self._open_activities
-
-    def activity_scheduled_at(self, activity_id: str) -> datetime | None:
-        """When the latest activity that Temporal calls by this id was scheduled."""
-        return self._scheduled_at.get(activity_id)
 
     def told(self, event: HistoryEvent, kind: str, told: Any) -> Iterator[ActivityChange]:
         """What an event of an activity, child workflow, timer or Nexus operation changes."""
@@ -160,8 +155,7 @@ class Steps:
     def _scheduled(self, event: HistoryEvent, new: NewStep) -> Iterator[ActivityChange]:
         step = self._new_step(event.event_id, new, moment_of(event.event_time))
         if new.activity_type == ACTIVITY:
-            self._open_activities[new.engine_id] = step.activity_id
-            self._scheduled_at[new.engine_id] = step.scheduled_at
+            self._open_activities[fitted(new.engine_id)] = step.activity_id
         elif new.activity_type == CHILD_WORKFLOW:
             self._children[new.engine_id] = step
         yield _scheduling(step, new, self.reactions.scheduling())
@@ -202,8 +196,9 @@ class Steps:
             return
         at = moment_of(event.event_time)
         step.is_open = False
-        if self._open_activities.get(step.engine_id) == step.activity_id:
-            del self._open_activities[step.engine_id]
+        engine_id = fitted(step.engine_id)
+        if self._open_activities.get(engine_id) == step.activity_id:
+            del self._open_activities[engine_id]
         if end.is_delivered:
             ended = Ended(event.event_id, step.scheduled_by, step.activity_id, at)
             self.reactions.ended(ended)

@@ -6,10 +6,14 @@ import pytest
 from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError, CancelledError
 
+from executions.attempts import AttemptNote, AttemptOutcome
 from executions.temporal.history.changes import ErrorDetails
 from executions.temporal.history.failures import (
+    error_document,
     error_of_exception,
     error_of_failure,
+    failed_attempt,
+    failure_document,
     is_cancellation,
 )
 
@@ -115,3 +119,26 @@ def test_endless_messages_and_types_are_cut_before_they_travel() -> None:
     told = error_of_exception(ApplicationError("m" * 100_000, type="t" * 100_000))
     assert len(told.message) == 4_001
     assert told.type == "t" * 1_000
+
+
+def test_document_and_ledger_hold_as_much_of_an_error_as_they_are_for() -> None:
+    error = ErrorDetails("Oops", "went wrong", "File …")
+    assert error_document(error) == {"type": "Oops", "message": "went wrong"}
+    assert failure_document(error) == {
+        "type": "Oops",
+        "message": "went wrong",
+        "stack_trace": "File …",
+    }
+    assert error_document(None) is failure_document(None) is None
+
+
+@pytest.mark.parametrize(
+    ("is_timeout", "outcome"), [(False, AttemptOutcome.FAILED), (True, AttemptOutcome.TIMED_OUT)]
+)
+def test_failed_attempt_is_noted_with_its_failure(
+    is_timeout: bool, outcome: AttemptOutcome
+) -> None:
+    error = ErrorDetails("Oops", "went wrong", "File …", is_timeout)
+    assert failed_attempt("a", 3, error) == AttemptNote(
+        activity_id="a", number=3, outcome=outcome, failure=failure_document(error)
+    )
