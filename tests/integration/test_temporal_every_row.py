@@ -316,7 +316,8 @@ async def test_timers_fire_and_are_cancelled(client: Client, task_queue: str, he
     fired = timers[0]
     assert activities_by_id(document)["after-the-wait"]["depends_on"] == [fired["activity_id"]]
     told = await in_database(values_told, run_id_of(run), fired["activity_id"], "status")
-    assert told[-2:] == ["running", "completed"]
+    # So short a timer may be over before its start was read.
+    assert told[-1] == "completed"
     details = await in_database(details_of, run_id_of(run), fired["activity_id"])
     assert details.options == {"seconds": 0.05}
 

@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.database,
 ]
 
-STEP_SECONDS = 0.1
+STEP_SECONDS = 0.5
 ONCE = ["pending", "running", "completed"]
 
 

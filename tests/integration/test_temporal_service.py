@@ -163,7 +163,7 @@ async def test_what_could_not_be_written_is_written_when_the_database_is_back(
 ) -> None:
     with database_unreliable(monkeypatch) as failed:
         async with worker_running(client, task_queue):
-            run = await start(client, task_queue, PipelineWorkflow, PipelineOptions(0.1))
+            run = await start(client, task_queue, PipelineWorkflow, PipelineOptions(0.5))
             await until_ended(run_id_of(run))
             log = await in_database(read_events, run_id_of(run), -1, 1_000)
     assert min(failed["record_history"], failed["record_hints"]) >= 6
@@ -263,7 +263,7 @@ async def test_hints_find_the_right_one_of_activities_with_the_same_id(
     client: Client, task_queue: str
 ) -> None:
     async with worker_running(client, task_queue):
-        run = await start(client, task_queue, RepeatedIdsWorkflow, 0.05)
+        run = await start(client, task_queue, RepeatedIdsWorkflow, 0.5)
         await until_ended(run_id_of(run))
         log = await in_database(read_events, run_id_of(run), -1, 1_000)
     await assert_true(client, run)
