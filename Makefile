@@ -7,7 +7,8 @@ PYTEST_ARGS ?=
 # Tests wait for real servers more than they compute: one worker more than there are cores.
 PYTEST = $(BIN)/pytest -n $$(($$(nproc 2>/dev/null || echo 2) + 1)) --dist loadfile
 # What decides without reading, writing or waiting: every branch of it is tested.
-PURE := executions/attempts.py,executions/document.py,executions/events.py,$\
+PURE := executions/attempts.py,executions/batches.py,executions/document.py,$\
+	executions/events.py,$\
 	executions/identifiers.py,executions/patches.py,executions/simulation.py,$\
 	executions/statuses.py,executions/values.py,executions/temporal/history/*,$\
 	executions/temporal/live/descriptions.py,executions/temporal/live/precedence.py,$\

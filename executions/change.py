@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from django.db import IntegrityError
 from django.db.models import Max
 
 from executions import document, events, patches, values
+from executions.batches import batches
 from executions.document import JsonObject
 from executions.errors import RecordingError
 from executions.events import CommittedEvent
@@ -28,8 +29,6 @@ from executions.statuses import (
     check_activity_transition,
     check_execution_transition,
 )
-
-_IDS_PER_QUERY: Final = 500
 
 
 class UnknownActivityError(RecordingError):
@@ -119,9 +118,7 @@ class Change:
     def load_activities(self, activity_ids: Collection[str]) -> None:
         """Read these activities at once, so that finding each costs no query of its own."""
         wanted = {values.storable_text(name) for name in activity_ids} - self._touched.keys()
-        in_order = sorted(wanted - self._added.keys())
-        for start in range(0, len(in_order), _IDS_PER_QUERY):
-            part = in_order[start : start + _IDS_PER_QUERY]
+        for part in batches(sorted(wanted - self._added.keys())):
             for row in self._activity_rows().filter(activity_id__in=part):
                 self._touched[row.activity_id] = _touched(row)
         self._missing |= wanted - self._touched.keys()

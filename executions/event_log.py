@@ -4,14 +4,13 @@ Any text may be given as an execution's id; one that cannot be one has no events
 """
 
 from collections.abc import Collection, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from executions.batches import IDS_PER_QUERY, batches
 from executions.events import CommittedEvent
 from executions.identifiers import EventId, is_execution_id
 from executions.models import Event, Execution
 from executions.statuses import ExecutionStatus
-
-IDS_PER_QUERY: Final = 500
 
 
 def read_events(execution_id: str, after: int, limit: int) -> list[CommittedEvent]:
@@ -62,8 +61,8 @@ def read_heads(execution_ids: Collection[str]) -> dict[str, EventId]:
     """The head of each of these executions; unknown ones are left out."""
     ids = [execution_id for execution_id in execution_ids if is_execution_id(execution_id)]
     heads: dict[str, EventId] = {}
-    for start in range(0, len(ids), IDS_PER_QUERY):
-        rows = Execution.objects.filter(pk__in=ids[start : start + IDS_PER_QUERY])
+    for part in batches(ids):
+        rows = Execution.objects.filter(pk__in=part)
         for execution_id, ms, sequence in rows.values_list(
             "pk", "head_milliseconds", "head_sequence"
         ):

@@ -70,17 +70,7 @@ def note_attempts(execution_id: str, notes: Sequence[AttemptNote]) -> None:
 def note_details(execution_id: str, notes: Iterable[DetailsNote]) -> None:
     """Keep what activities were scheduled with; what is kept already stays as it is."""
     ActivityDetails.unrecorded_writes.bulk_create(
-        (
-            ActivityDetails(
-                execution_id=execution_id,
-                activity_id=note.activity_id,
-                engine_activity_id=note.engine_activity_id,
-                task_queue=note.task_queue,
-                options=note.options,
-                input=note.input,
-            )
-            for note in notes
-        ),
+        (ActivityDetails(execution_id=execution_id, **_columns_of(note)) for note in notes),
         ignore_conflicts=True,
     )
 
@@ -95,17 +85,7 @@ def note_output(execution_id: str, activity_id: str, output: list[JsonObject]) -
 def note_points(execution_id: str, notes: Iterable[PointNote]) -> None:
     """Keep points of the run; one that is kept already stays as it is."""
     Point.unrecorded_writes.bulk_create(
-        (
-            Point(
-                execution_id=execution_id,
-                engine_event_id=note.engine_event_id,
-                at=note.at,
-                kind=note.kind,
-                name=note.name,
-                details=note.details,
-            )
-            for note in notes
-        ),
+        (Point(execution_id=execution_id, **_columns_of(note)) for note in notes),
         ignore_conflicts=True,
     )
 
@@ -114,6 +94,11 @@ def newest_point(execution_id: str) -> int:
     """The engine's id of the newest point kept; 0 where there is none."""
     ids = Point.objects.filter(execution_id=execution_id).values_list("engine_event_id", flat=True)
     return ids.order_by("-engine_event_id").first() or 0
+
+
+def _columns_of(note: DetailsNote | PointNote) -> dict[str, Any]:
+    """A note's fields are its row's columns."""
+    return {each.name: getattr(note, each.name) for each in fields(note)}
 
 
 def _note_of(row: Attempt) -> AttemptNote:

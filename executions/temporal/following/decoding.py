@@ -13,7 +13,13 @@ from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import MarkerRecordedEventAttributes
-from temporalio.converter import DataConverter, PayloadCodec, PayloadConverter
+from temporalio.client import Client
+from temporalio.converter import (
+    DataConverter,
+    PayloadCodec,
+    PayloadConverter,
+    WorkflowSerializationContext,
+)
 
 from executions.temporal.history.fold import DEFINITION_MEMO
 from executions.temporal.history.payloads import is_showable
@@ -33,6 +39,13 @@ _LOCAL_ACTIVITIES: Final = frozenset({"core_local_activity", "LocalActivity"})
 _LOCAL_ACTIVITY_PAYLOADS: Final = frozenset({"input", "result"})
 
 _Holder = Payload | Payloads
+
+
+def converter_of_run(client: Client, workflow_id: str) -> DataConverter:
+    """The client's data converter, told which run's payloads it is given."""
+    return client.data_converter.with_context(
+        WorkflowSerializationContext(namespace=client.namespace, workflow_id=workflow_id)
+    )
 
 
 async def decode(converter: DataConverter, messages: Iterable[Message]) -> Exception | None:

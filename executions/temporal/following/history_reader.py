@@ -10,12 +10,11 @@ from typing import Final
 import structlog
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHistoryEventAsyncIterator
-from temporalio.converter import WorkflowSerializationContext
 from temporalio.service import RPCError, RPCStatusCode
 
 from executions.temporal.following.backoff import backoff_seconds
 from executions.temporal.following.call_pace import CallPace
-from executions.temporal.following.decoding import decode, drop_payloads
+from executions.temporal.following.decoding import converter_of_run, decode, drop_payloads
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +47,7 @@ class HistoryReader:
         self._polls = polls
         self._pace = pace
         self._keep_payloads = keep_payloads
-        self._converter = client.data_converter.with_context(
-            WorkflowSerializationContext(namespace=client.namespace, workflow_id=workflow_id)
-        )
+        self._converter = converter_of_run(client, workflow_id)
         self._converter_failed = False
         self._pages = self._from_the_start()
 

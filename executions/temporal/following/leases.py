@@ -4,10 +4,10 @@ A process holds one lease for all of its runs, so that holding costs one write h
 many they are. Where it lapses, any other takes the runs over. Two processes that follow
 one run for a moment do no harm: what they record is the same, and recorded once.
 
-Synchronous; every function is one transaction and may be repeated.
+Synchronous; every function may be called again with what it was called with before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from executions.batches import batches
 from executions.temporal.mirroring.histories import not_mirrored_to_the_end
 from executions.temporal.models import FollowedRun, FollowerProcess
 
@@ -24,8 +25,6 @@ LEASE_SECONDS: Final = 5.0
 
 HOLD_SECONDS: Final = 1.5
 """How often a process renews its lease, and looks for runs that nobody follows."""
-
-_IDS_PER_QUERY: Final = 500
 
 
 def hold(process_id: UUID) -> frozenset[str]:
@@ -42,7 +41,7 @@ def claim(process_id: UUID, namespace: str, runs: Mapping[str, str]) -> dict[str
     """
     _renew(process_id)
     claimed: dict[str, int] = {}
-    for part in _parts(sorted(not_mirrored_to_the_end(runs.keys()))):
+    for part in batches(sorted(not_mirrored_to_the_end(runs.keys()))):
         FollowedRun.objects.bulk_create(
             [
                 FollowedRun(run_id=run_id, workflow_id=runs[run_id], namespace=namespace)
@@ -99,8 +98,3 @@ def _take(process_id: UUID, wanted: QuerySet[FollowedRun]) -> list[FollowedRun]:
         taken = [row for row in rows if row.follower_id not in alive]
         FollowedRun.objects.filter(pk__in=[row.pk for row in taken]).update(follower=process_id)
     return taken
-
-
-def _parts(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(run_ids), _IDS_PER_QUERY):
-        yield run_ids[start : start + _IDS_PER_QUERY]

@@ -6,11 +6,10 @@ import structlog
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client
-from temporalio.converter import WorkflowSerializationContext
 from temporalio.service import RPCError, RPCStatusCode
 
 from executions.temporal.following.call_pace import CallPace
-from executions.temporal.following.decoding import decode
+from executions.temporal.following.decoding import converter_of_run, decode
 from executions.temporal.following.history_reader import RunGoneError
 from executions.temporal.live.descriptions import DescribedActivity, described
 
@@ -33,9 +32,7 @@ class RunDescriber:
         self._run = WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
         self._pace = pace
         self._keep_payloads = keep_payloads
-        self._converter = client.data_converter.with_context(
-            WorkflowSerializationContext(namespace=client.namespace, workflow_id=workflow_id)
-        )
+        self._converter = converter_of_run(client, workflow_id)
 
     async def pending(self) -> Sequence[DescribedActivity]:
         """The activities that are pending, none where Temporal does not answer.

@@ -5,14 +5,15 @@ transactions, may be called again, here or in another process, with what it was 
 with before, and raises what `executions.recording` raises.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
 from executions import ledger
 from executions.attempts import AttemptNote, AttemptOutcome
+from executions.batches import batches
 from executions.document import rfc3339
 from executions.models import Activity, Execution
 from executions.recording import Change as Changing
@@ -47,13 +48,10 @@ from executions.temporal.mirroring.activity_rows import (
 from executions.temporal.mirroring.definitions import definition_for, plan_of, stored_definition
 from executions.temporal.models import FollowedRun
 
-ItemT = TypeVar("ItemT")
 log = structlog.get_logger(__name__)
 
 CHANGES_PER_EVENT: Final = 500
 """Keeps a patch, and with it every message to a viewer, at a size that travels well."""
-
-_IDS_PER_QUERY: Final = 500
 
 
 def record_start(execution_id: str, told: RunStarted) -> tuple[PlannedActivity, ...]:
@@ -88,7 +86,7 @@ def record_history(
     if changes and isinstance(changes[0], RunStarted):
         record_start(execution_id, changes[0])
         changes = changes[1:]
-    for part in _parts(changes, CHANGES_PER_EVENT):
+    for part in batches(changes, CHANGES_PER_EVENT):
         with changing(execution_id) as change:
             if not ExecutionStatus(change.execution.status).is_final:
                 _HistoryPart(change, part).apply()
@@ -100,7 +98,7 @@ def not_mirrored_to_the_end(execution_ids: Collection[str]) -> set[str]:
     """Those of the executions that do not exist or have no final status yet."""
     final = [status.value for status in ExecutionStatus if status.is_final]
     missing = set(execution_ids)
-    for part in _parts(sorted(missing), _IDS_PER_QUERY):
+    for part in batches(sorted(missing)):
         rows = Execution.objects.filter(pk__in=part, status__in=final)
         missing.difference_update(rows.values_list("pk", flat=True))
     return missing
@@ -310,8 +308,3 @@ class _HistoryPart:
 def _is_tried(activity: Activity) -> bool:
     """Whether it is something that is tried: timers and child workflows have no attempts."""
     return activity.activity_type in ("activity", "local_activity", "nexus_operation")
-
-
-def _parts(items: Sequence[ItemT], size: int) -> Iterator[Sequence[ItemT]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
