@@ -128,7 +128,12 @@ async def test_each_run_is_followed_by_exactly_one_of_two_workers(
         for number in range(12):
             held.complete(f"step-{number}")
         await until_ended(*run_ids)
-        assert not first.followed | second.followed
+
+        async def none_followed() -> bool:
+            return not first.followed | second.followed
+
+        # A run's end is committed a moment before its follower lets go of it.
+        await until("no run to be followed", none_followed)
     for run in runs:
         await assert_true(client, run)
     assert not await in_database(FollowedRun.objects.exists)
