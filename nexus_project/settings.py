@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ INSTALLED_APPS = [
     "servestatic",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "knox",
     "executions",
     "streaming",
     "executions.temporal",
@@ -162,6 +164,10 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
+
+# Tokens of programs, of which the database holds hashes
+
+REST_KNOX = {"TOKEN_TTL": timedelta(days=30), "TOKEN_PREFIX": "nexus_"}
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Nexus",
