@@ -318,11 +318,10 @@ def clean_activity(activity: Activity) -> None:
 
 
 def _clean_choice(kind: type[StrEnum], field: str, value: str) -> str:
-    try:
-        return kind(value).value
-    except ValueError:
-        accepted = ", ".join(kind)
-        raise values.UnacceptableValueError(field, f"must be one of {accepted}") from None
+    accepted = list(kind)
+    if value not in accepted:
+        raise values.UnacceptableValueError(field, f"must be one of {', '.join(accepted)}")
+    return str(value)
 
 
 def _touched(row: Activity) -> _Touched:

@@ -37,6 +37,17 @@ def find_event_id(execution_id: str, sequence: int) -> EventId | None:
     return None if milliseconds is None else EventId(milliseconds, sequence)
 
 
+def first_kept(execution_id: str) -> EventId | None:
+    """The id of the oldest event that is kept; None where there is no such execution."""
+    row = (
+        Event.objects.filter(execution_id=execution_id)
+        .order_by("sequence")
+        .values_list("milliseconds", "sequence")
+        .first()
+    )
+    return None if row is None else EventId(*row)
+
+
 class Head(NamedTuple):
     """An execution's newest event, and whether it is the last there will be."""
 
@@ -59,15 +70,32 @@ def read_head(execution_id: str) -> Head | None:
 
 def read_heads(execution_ids: Collection[str]) -> dict[str, EventId]:
     """The head of each of these executions; unknown ones are left out."""
+    return {name: head.event_id for name, head in read_full_heads(execution_ids).items()}
+
+
+def read_full_heads(execution_ids: Collection[str]) -> dict[str, Head]:
+    """As read_heads, with what is known of the ends."""
     ids = [execution_id for execution_id in execution_ids if is_execution_id(execution_id)]
-    heads: dict[str, EventId] = {}
+    heads: dict[str, Head] = {}
     for part in batches(ids):
         rows = Execution.objects.filter(pk__in=part)
-        for execution_id, ms, sequence in rows.values_list(
-            "pk", "head_milliseconds", "head_sequence"
+        for execution_id, ms, sequence, status in rows.values_list(
+            "pk", "head_milliseconds", "head_sequence", "status"
         ):
-            heads[execution_id] = EventId(ms, sequence)
+            heads[execution_id] = Head(EventId(ms, sequence), ExecutionStatus(status).is_final)
     return heads
+
+
+def all_executions() -> Iterator[str]:
+    """The ids of all executions, a page at a time, so that no query stays open meanwhile."""
+    after = ""
+    while page := list(
+        Execution.objects.filter(pk__gt=after)
+        .order_by("pk")
+        .values_list("pk", flat=True)[:IDS_PER_QUERY]
+    ):
+        yield from page
+        after = page[-1]
 
 
 def heads_changed_since(milliseconds: int) -> Iterator[tuple[str, EventId]]:

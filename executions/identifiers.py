@@ -36,6 +36,17 @@ class EventId(NamedTuple):
             raise MalformedEventIdError(text)
         return cls(int(match[1]), int(match[2]))
 
+    def contradicts(self, other: "EventId") -> bool:
+        """Whether the two cannot both be ids of one execution's events.
+
+        Within an execution neither part goes back while the other goes on, and a sequence
+        is given once.
+        """
+        if self.sequence == other.sequence:
+            return self.milliseconds != other.milliseconds
+        later, earlier = (self, other) if self.sequence > other.sequence else (other, self)
+        return later.milliseconds < earlier.milliseconds
+
     def __str__(self) -> str:
         return f"{self.milliseconds}-{self.sequence}"
 

@@ -97,9 +97,10 @@ def changing(execution_id: str) -> Iterator[Change]:
         execution = Execution.objects.select_for_update().filter(pk=execution_id).first()
         if execution is None:
             raise UnknownExecutionError(f"there is no execution {execution_id!r}")
+        previous = execution.head
         change = Change(execution)
         yield change
-        _announce_after_commit(execution_id, change.record())
+        _announce_after_commit(execution_id, previous, change.record())
 
 
 def create_execution(
@@ -170,7 +171,7 @@ def create_execution(
         if closes:
             written.append(closing_event(execution, rows))
         write_events(execution, written)
-        _announce_after_commit(execution.execution_id, tuple(written))
+        _announce_after_commit(execution.execution_id, None, tuple(written))
     execution.remember_loaded()
     return execution
 
@@ -277,12 +278,15 @@ def _marked_as_being_changed(execution_id: str) -> Iterator[None]:
         _being_changed.reset(token)
 
 
-def _announce_after_commit(execution_id: str, written: tuple[CommittedEvent, ...]) -> None:
+def _announce_after_commit(
+    execution_id: str, previous: EventId | None, written: tuple[CommittedEvent, ...]
+) -> None:
     if written:
         send = partial(
             events_committed.send_robust,
             sender=Execution,
             execution_id=execution_id,
             events=written,
+            previous=previous,
         )
         transaction.on_commit(send, robust=True)

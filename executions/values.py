@@ -127,14 +127,14 @@ def clean_progress(field: str, value: float | None) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise UnacceptableValueError(field, f"must be a number from 0 to 1, not {value!r}")
+        raise UnacceptableValueError(field, "must be a number from 0 to 1")
     return abs(float(value))  # SQLite gives -0.0 back as 0.0
 
 
 def clean_attempt(field: str, value: int) -> int:
     """The number of the try an activity is at, counted from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
-        raise UnacceptableValueError(field, f"must be a whole number from 1, not {value!r}")
+        raise UnacceptableValueError(field, f"must be a whole number from 1 to {2**31 - 1}")
     return value
 
 

@@ -9,17 +9,19 @@ the next one that begins to write (`sweep`), and by any viewer's hub.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any, Final
 
 import redis
 import structlog
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import connection, transaction
 
 from executions.event_log import heads_changed_since
 from executions.events import CommittedEvent
+from executions.identifiers import EventId
+from streaming import metrics
 from streaming.stream import EVENTS_PER_FILL, StreamWriter
 from streaming.valkey import UNREACHABLE, writing_client
 
@@ -49,8 +51,12 @@ class ActivityUpdatePublisher:
         self._valkey_is_away = False
         self._repair: threading.Thread | None = None
 
-    def publish(self, execution_id: str, events: Sequence[CommittedEvent]) -> None:
+    def publish(
+        self, execution_id: str, events: Sequence[CommittedEvent], previous: EventId | None
+    ) -> None:
         """Append events that have been committed; never raises because of Valkey or the database.
+
+        `previous` is the event before them, None before an execution's first.
 
         While Valkey is known to be away this returns at once. Otherwise it waits at most
         the writing client's time limits, and fills at most EVENTS_PER_FILL missing events.
@@ -58,14 +64,18 @@ class ActivityUpdatePublisher:
         if self._valkey_is_away:
             self._take_into_backlog(execution_id)
             return
+        began = time.perf_counter()
         try:
-            last, stopped_at_gap = self._writer.append(execution_id, events)
-            if stopped_at_gap:
-                if events[0].event_id.sequence - last <= EVENTS_PER_FILL:
+            appended = self._writer.append(execution_id, events, previous)
+            if appended.stopped_at_gap:
+                if events[0].event_id.sequence - appended.last_sequence <= EVENTS_PER_FILL:
                     self._writer.fill(execution_id)
                 else:
                     self._take_into_backlog(execution_id)
+                    return
+            metrics.published(len(events), time.perf_counter() - began)
         except UNREACHABLE as error:
+            metrics.publish_failures.inc()
             # A refusal comes at once, and perhaps concerns this stream alone.
             self._valkey_is_away = not isinstance(error, redis.ResponseError)
             log.warning(
@@ -76,6 +86,7 @@ class ActivityUpdatePublisher:
             )
             self._take_into_backlog(execution_id)
         except DatabaseError as error:
+            metrics.publish_failures.inc()
             log.warning("fill_failed", execution_id=execution_id, error=str(error))
             self._take_into_backlog(execution_id)
 
@@ -84,7 +95,7 @@ class ActivityUpdatePublisher:
         self._take_into_backlog(execution_id)
 
     def sweep(self) -> None:
-        """Have every stream of the last SWEEP_HOURS that lacks events filled up."""
+        """Have every stream of the last SWEEP_HOURS that does not end with the head filled up."""
         with self._lock:
             self._sweep_wanted = True
             self._start_repair()
@@ -115,10 +126,13 @@ class ActivityUpdatePublisher:
 
     def _work_off(self) -> None:
         pause_seconds = FIRST_PAUSE_SECONDS
+        began = time.monotonic()
+        log.info("backlog_began", backlog=self.backlog_size)
         while True:
             try:
                 self._work_off_once()
             except (*UNREACHABLE, DatabaseError) as error:
+                metrics.publish_failures.inc()
                 log.warning("repair_waits", backlog=self.backlog_size, error=str(error))
                 self._pause(pause_seconds)
                 pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
@@ -128,6 +142,7 @@ class ActivityUpdatePublisher:
             with self._lock:
                 if not self._backlog and not self._sweep_wanted:
                     self._repair = None
+                    log.info("backlog_ended", seconds=round(time.monotonic() - began, 3))
                     return
 
     def _work_off_once(self) -> None:
@@ -170,7 +185,7 @@ class ActivityUpdatePublisher:
                 lacking = [
                     execution_id
                     for (execution_id, head), top in zip(batch, tops, strict=True)
-                    if top is None or top < head
+                    if top != head
                 ]
                 with self._lock:
                     self._backlog.update(dict.fromkeys(lacking))
@@ -182,14 +197,27 @@ class ActivityUpdatePublisher:
 @cache
 def publisher() -> ActivityUpdatePublisher:
     """This process' publisher."""
-    return ActivityUpdatePublisher(StreamWriter(writing_client()))
+    made = ActivityUpdatePublisher(StreamWriter(writing_client()))
+    metrics.publish_backlog_executions.set_function(lambda: made.backlog_size)
+    return made
 
 
-def publish_committed(execution_id: str, events: tuple[CommittedEvent, ...], **_: Any) -> None:
+def publish_committed(
+    execution_id: str,
+    events: tuple[CommittedEvent, ...],
+    previous: EventId | None,
+    **_: Any,
+) -> None:
     """Receiver of `executions.signals.events_committed`."""
-    publisher().publish(execution_id, events)
+    metrics.events_committed.inc(len(events))
+    publisher().publish(execution_id, events, previous)
 
 
 def sweep_before_writing(**_: Any) -> None:
     """Receiver of `executions.signals.writing_begins`."""
     publisher().sweep()
+
+
+def drop_removed(execution_id: str, **_: Any) -> None:
+    """Receiver of `executions.signals.execution_removed`: a log of nothing makes no stream."""
+    transaction.on_commit(partial(publisher().fill, execution_id), robust=True)

@@ -30,5 +30,7 @@ class StreamedExecutionAdmin(ExecutionAdmin):
             return "no stream: it is filled when somebody views the execution"
         if top == execution.head:
             return f"{top}: equal to the head"
+        if top.contradicts(execution.head) or top.sequence > execution.head.sequence:
+            return f"{top}: not of this event log, to be replaced"
         missing = execution.head.sequence - top.sequence
         return f"{top}: {missing} events behind the head, to be filled in"

@@ -19,12 +19,13 @@ from django.db import DatabaseError
 from executions.event_log import read_heads
 from executions.events import CommittedEvent
 from executions.identifiers import EventId
+from streaming import metrics
 from streaming.activity_update_publisher import publisher
 from streaming.announcements import Announcements
 from streaming.room import Room
 from streaming.schemas.visualization import InvalidMessageError, read_envelope
 from streaming.snapshot import SnapshotMessage, read_snapshot_message
-from streaming.sources import EventLogSource, EventSource, StreamSource
+from streaming.sources import EventLogSource, EventSource, StreamSource, UnknownCursorError
 from streaming.stream import stream_key
 from streaming.subscription import Interruption, Subscription
 from streaming.valkey import UNREACHABLE, listening_client, reading_client
@@ -46,6 +47,7 @@ class View:
     def __init__(self, hub: "Hub", room: Room, subscription: Subscription) -> None:
         self._hub = hub
         self._room = room
+        self._beginning = room.beginnings
         self._subscription = subscription
         self.execution_id = room.execution_id
 
@@ -64,13 +66,26 @@ class View:
         return await self._room.shared_snapshot()
 
     async def read_after(self, cursor: EventId | None) -> list[CommittedEvent]:
-        """Events that follow the cursor without a gap; empty where they are not kept."""
-        return await self._hub.read_after(self.execution_id, cursor)
+        """Events that follow the cursor without a gap; empty where they are not kept.
+
+        Raises UnknownCursorError where the execution's log has no such event, or no more.
+        """
+        self._beginning = self._room.beginnings
+        try:
+            return await self._hub.read_after(self.execution_id, cursor)
+        except UnknownCursorError:
+            await self._hub.reconsider(self._room)
+            self._beginning = self._room.beginnings
+            raise
 
     def go_live(self, cursor: EventId) -> None:
         """Queue what comes after `cursor`, up to which the connection has caught up."""
-        self._room.start_at(cursor)
         self._subscription.go_live()
+        if self._beginning == self._room.beginnings:
+            self._room.start_at(cursor)
+        else:
+            # Perhaps what it was sent last is no more: it is to look, as the others are.
+            self._subscription.interrupt(Interruption.GAP)
 
     async def next_events(self, silence_seconds: float) -> list[CommittedEvent] | Interruption:
         """As Subscription.next_events."""
@@ -83,7 +98,7 @@ class Hub:
     def __init__(
         self,
         stream: EventSource,
-        event_log: EventSource,
+        event_log: EventLogSource,
         connect: Callable[[Callable[[str, str], None], Callable[[], None]], Announcements],
         refill: Callable[[str], None],
     ) -> None:
@@ -93,13 +108,23 @@ class Hub:
         self._rooms: dict[str, Room] = {}
         self._check_now = asyncio.Event()
         self._heads_are_known = False
-        self._announcements = connect(self._take_announcement, self._check_now.set)
+        self._announcements = connect(self._take_announcement, self._take_connection)
         self._checking = asyncio.create_task(self._check_regularly())
 
     @property
     def hears(self) -> bool:
         """Whether this process would learn of an event, by announcement or by its checks."""
         return self._announcements.connected or self._heads_are_known
+
+    @property
+    def hears_valkey(self) -> bool:
+        """Whether announcements are heard at present, as far as can be known."""
+        return self._announcements.connected
+
+    @property
+    def watched_executions(self) -> int:
+        """How many executions have viewers here."""
+        return len(self._rooms)
 
     @asynccontextmanager
     async def view(self, execution_id: str) -> AsyncIterator[View]:
@@ -124,19 +149,34 @@ class Hub:
     async def read_after(self, execution_id: str, cursor: EventId | None) -> list[CommittedEvent]:
         """Events after the cursor, from the stream, else from the event log.
 
-        A stream that lacks what the log has is filled up. Empty where neither continues
-        the cursor. Raises DatabaseError where the database is needed and away.
+        A stream is a copy, perhaps of something else than this log: it counts where the log
+        has the last event read from it. One that lacks what the log has, or does not count,
+        is filled up. Empty where neither continues the cursor. Raises UnknownCursorError
+        where the log has no such event, DatabaseError where the database is away.
         """
+        events: list[CommittedEvent] = []
         if self._announcements.connected:
             try:
-                if events := await self._stream.read_after(execution_id, cursor):
-                    return events
+                events = await self._stream.read_after(execution_id, cursor)
             except UNREACHABLE as error:
                 log.warning("stream_unreadable", execution_id=execution_id, error=str(error))
-        events = await self._event_log.read_after(execution_id, cursor)
-        if events:
+        if events and await self._event_log.has(execution_id, events[-1].event_id):
+            return events
+        is_false = bool(events)
+        try:
+            events = await self._event_log.read_after(execution_id, cursor)
+        except UnknownCursorError:
+            self._refill(execution_id)
+            raise
+        if events or is_false:
             self._refill(execution_id)
         return events
+
+    async def reconsider(self, room: Room) -> None:
+        """Find out whether the log has what the room delivered last."""
+        room.doubt()
+        if room.must_read:
+            await asyncio.wait([self._repair(room)])
 
     async def close(self) -> None:
         """End the hub's connections and tasks."""
@@ -152,28 +192,43 @@ class Hub:
         if room is None:
             return
         try:
-            _, event_id = read_envelope(text)
+            execution_id, event_id = read_envelope(text)
+            if execution_id != room.execution_id:
+                raise InvalidMessageError("the event is another execution's")
         except InvalidMessageError as error:
             log.warning("announcement_ignored", channel=channel, error=str(error))
             return
-        if not room.take(CommittedEvent(event_id, text)):
+        if not room.take(metrics.heard(event_id, text)):
             self._repair(room)
 
-    def _repair(self, room: Room) -> None:
+    def _take_connection(self) -> None:
+        """What was not heard may have been another log than the one that was followed."""
+        for room in self._rooms.values():
+            room.doubt()
+        self._check_now.set()
+
+    def _repair(self, room: Room) -> "asyncio.Task[None]":
         if room.repair is None:
             room.repair = asyncio.create_task(self._read_missing(room))
+        return room.repair
 
     async def _read_missing(self, room: Room) -> None:
         try:
-            while room.lacks_known_events:
+            while room.must_read:
+                room.trust()
                 events = await self.read_after(room.execution_id, room.cursor)
-                if not events:
+                if not events and room.lacks_known_events:
                     room.skip_to_newest_known()
+                metrics.gaps_filled.inc(len(events))
                 for event in events:
                     room.take(event)
                     # Who reads fast empties its queue meanwhile, however much was missing.
                     await asyncio.sleep(0)
+        except UnknownCursorError as error:
+            log.warning("viewers_resynced", execution_id=room.execution_id, reason=str(error))
+            room.begin_anew()
         except DatabaseError as error:
+            room.doubt()
             log.warning("repair_failed", execution_id=room.execution_id, error=str(error))
         finally:
             room.repair = None
@@ -187,6 +242,7 @@ class Hub:
                 pass
             reconnected = self._check_now.is_set()
             self._check_now.clear()
+            metrics.queued_characters.set(self._queued_characters())
             if self._rooms:
                 try:
                     await self._check_heads(at_once=reconnected)
@@ -195,12 +251,20 @@ class Hub:
                     self._heads_are_known = False
                     log.exception("heads_unknown")
 
+    def _queued_characters(self) -> int:
+        return sum(
+            subscription.queued_characters
+            for room in self._rooms.values()
+            for subscription in room.subscriptions
+        )
+
     async def _check_heads(self, *, at_once: bool) -> None:
-        heads = await _read_heads([room.execution_id for room in self._rooms.values()])
+        watched = [(room, room.cursor) for room in self._rooms.values()]
+        heads = await _read_heads([room.execution_id for room, _ in watched])
         at_once = at_once or not self._announcements.connected
-        for room in list(self._rooms.values()):
+        for room, delivered in watched:
             head = heads.get(room.execution_id)
-            if head is not None and room.is_behind(head, at_once=at_once):
+            if room.subscriptions and room.differs(head, delivered, at_once=at_once):
                 self._repair(room)
 
 
@@ -211,10 +275,11 @@ def hub() -> Hub:
     """The hub of the running event loop, made at its first use."""
     loop = asyncio.get_running_loop()
     if loop not in _hubs:
-        _hubs[loop] = Hub(
+        made = _hubs[loop] = Hub(
             StreamSource(reading_client()),
             EventLogSource(),
             lambda on_text, on_connected: Announcements(listening_client(), on_text, on_connected),
             lambda execution_id: publisher().fill(execution_id),
         )
+        metrics.watch_hub(lambda: made.watched_executions, lambda: made.hears_valkey)
     return _hubs[loop]

@@ -32,6 +32,9 @@ class Room:
         self._tail: Tail | None = None
         self._known: EventId | None = None
         self._head_at_last_check: EventId | None = None
+        self._is_doubted = False
+        self.beginnings = 0
+        """How often the room has begun anew."""
 
     @property
     def cursor(self) -> EventId | None:
@@ -48,6 +51,30 @@ class Room:
         """Whether an event is known of that was not delivered."""
         return self._tail is not None and self._tail.lacks(self._known)
 
+    @property
+    def must_read(self) -> bool:
+        """Whether what follows the cursor is to be read, if only to see that it is in the log."""
+        return self._tail is not None and (self._is_doubted or self.lacks_known_events)
+
+    def doubt(self) -> None:
+        """Take the last event delivered for one that the log perhaps does not have."""
+        self._is_doubted = True
+
+    def trust(self) -> None:
+        """Take it for one that the log has, as a reading that begins now will tell."""
+        self._is_doubted = False
+
+    def begin_anew(self) -> None:
+        """Forget what was delivered, of which the log knows nothing: viewers look for themselves.
+
+        So it is when the database was restored to an older state, or the execution removed.
+        """
+        self._tail = self._known = self._head_at_last_check = None
+        self._is_doubted = False
+        self.beginnings += 1
+        for subscription in self.subscriptions:
+            subscription.interrupt(Interruption.GAP)
+
     def start_at(self, cursor: EventId) -> None:
         """Count events up to `cursor` as delivered, unless the room has started."""
         if self._tail is None:
@@ -55,13 +82,22 @@ class Room:
             self._know_of(cursor)
 
     def take(self, event: CommittedEvent) -> bool:
-        """Deliver the event if it is the next; False where one before it is missing."""
-        self._know_of(event.event_id)
+        """Deliver the event if it is the next; False where `must_read` holds afterwards.
+
+        While the last event delivered is doubted nothing is: what has the next sequence
+        would perhaps follow another event than that.
+        """
         if self._tail is None:
             self._tail = Tail(event.event_id)
             verdict = Verdict.SEND
+        elif self._is_doubted:
+            verdict = Verdict.SOMETHING_IS_MISSING
         else:
             verdict = self._tail.offer(event.event_id)
+        if verdict is Verdict.CONTRADICTION:
+            self.doubt()
+            return False
+        self._know_of(event.event_id)
         if verdict is Verdict.SEND:
             for subscription in self.subscriptions:
                 subscription.offer(event)
@@ -73,18 +109,24 @@ class Room:
         for subscription in self.subscriptions:
             subscription.interrupt(Interruption.GAP)
 
-    def is_behind(self, head: EventId, *, at_once: bool) -> bool:
-        """Whether events up to the database's head are to be read.
+    def differs(self, head: EventId | None, delivered: EventId | None, *, at_once: bool) -> bool:
+        """Compare with the head in the database (None: there is none); whether `must_read` holds.
 
-        Not `at_once`, only what was missing at the last check already counts: an
-        announcement may be under way.
+        `delivered` is the cursor as it was before the head was read, which must be in the
+        log up to this head. Not `at_once`, only what was missing at the last check already
+        counts as missing: an announcement may be under way.
         """
+        if delivered is not None and (
+            head is None or head.sequence < delivered.sequence or head.contradicts(delivered)
+        ):
+            self.doubt()
+        elif head is not None and head == delivered == self.cursor:
+            self.trust()
         overdue = head if at_once else self._head_at_last_check
         self._head_at_last_check = head
-        if self._tail is None or not self._tail.lacks(overdue):
-            return False
-        self._know_of(head)
-        return True
+        if head is not None and self._tail is not None and self._tail.lacks(overdue):
+            self._know_of(head)
+        return self.must_read
 
     async def shared_snapshot(self) -> SnapshotMessage | None:
         """The snapshot read now, or the one being read: a reader looks at `newest_known` after."""

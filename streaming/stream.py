@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 import redis
+import structlog
 
 from executions.event_log import read_events
 from executions.events import CommittedEvent
@@ -17,6 +18,8 @@ EVENTS_PER_FILL: Final = 500
 
 _SCRIPT_TEXT: Final = Path(__file__).with_name("append.lua").read_text()
 
+log = structlog.get_logger(__name__)
+
 
 def stream_key(execution_id: str) -> str:
     """The key of the execution's stream, which is also its announcements' channel."""
@@ -24,10 +27,21 @@ def stream_key(execution_id: str) -> str:
 
 
 class Appended(NamedTuple):
-    """A stream's last sequence (-1 for none), and whether events before the given were missing."""
+    """What an append made of a stream."""
 
-    last_sequence: int
+    last_id: str
+    """The id of its last entry, trimmed or not, whoever wrote it; empty without a stream."""
+
     stopped_at_gap: bool
+    """Whether events before the given are missing."""
+
+    deleted: bool
+    """Whether a stream was deleted because it was no copy of this log."""
+
+    @property
+    def last_sequence(self) -> int:
+        """The sequence of the last id; -1 without a stream."""
+        return int(self.last_id.partition("-")[2]) if self.last_id else -1
 
 
 class StreamWriter:
@@ -37,24 +51,52 @@ class StreamWriter:
         self._client = client
         self._script = client.register_script(_SCRIPT_TEXT)
 
-    def append(self, execution_id: str, events: Sequence[CommittedEvent]) -> Appended:
-        """Append the events that the stream does not hold yet, and announce each."""
-        arguments = [text for event in events for text in (str(event.event_id), event.message)]
-        last, gap = cast(
-            tuple[int, int], self._script(keys=[stream_key(execution_id)], args=arguments)
+    def append(
+        self, execution_id: str, events: Sequence[CommittedEvent], previous: EventId | None
+    ) -> Appended:
+        """Append the events that the stream does not hold yet, and announce each.
+
+        `previous` is the event before them; None where the event log keeps none before
+        them, and so only they may begin a stream.
+        """
+        arguments = ["none" if previous is None else str(previous)]
+        for event in events:
+            arguments += (str(event.event_id), event.message)
+        last_id, gap, deleted = cast(
+            tuple[str, int, int], self._script(keys=[stream_key(execution_id)], args=arguments)
         )
-        return Appended(last, bool(gap))
+        if deleted:
+            log.warning("stream_was_no_copy", execution_id=execution_id)
+        return Appended(last_id, bool(gap), bool(deleted))
 
     def fill(self, execution_id: str) -> None:
         """Append from the event log whatever the stream lacks. Reads the database.
 
-        Ends where the log no longer keeps what would come next.
+        A stream that is no copy of the log, or ends before what the log keeps, is deleted
+        and begun anew; one of an execution that has no events, deleted. Ends, too, where
+        the log itself has a gap.
         """
-        last = self.append(execution_id, ()).last_sequence
-        while events := read_events(execution_id, last, EVENTS_PER_FILL):
-            if events[0].event_id.sequence > last + 1:
-                return
-            last = self.append(execution_id, events).last_sequence
+        appended = self.append(execution_id, (), None)
+        while True:
+            # With the stream's last event, which must be the log's.
+            last = appended.last_sequence
+            events = read_events(execution_id, last - 1, EVENTS_PER_FILL)
+            if not events:
+                if last < 0:
+                    return
+                self.delete(execution_id)
+                appended = self.append(execution_id, (), None)
+            elif events[0].event_id.sequence > last:
+                appended = self.append(execution_id, events, None)
+            else:
+                before = appended.last_id
+                appended = self.append(execution_id, events[1:], events[0].event_id)
+                if appended.last_id == before:
+                    return
+
+    def delete(self, execution_id: str) -> None:
+        """Delete the stream: whoever needs it fills it anew."""
+        self._client.unlink(stream_key(execution_id))
 
     def tops(self, execution_ids: Sequence[str]) -> list[EventId | None]:
         """Each stream's last entry's id; None for a stream that is empty, missing or foreign."""

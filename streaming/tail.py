@@ -15,6 +15,8 @@ class Verdict(Enum):
     SEND = auto()
     ALREADY_SENT = auto()
     SOMETHING_IS_MISSING = auto()
+    CONTRADICTION = auto()
+    """It and the last event sent cannot both be in the execution's log."""
 
 
 class Tail:
@@ -30,6 +32,8 @@ class Tail:
 
     def offer(self, event_id: EventId) -> Verdict:
         """Decide on an event; SEND advances the cursor, so the caller must send it."""
+        if self.cursor is not None and event_id.contradicts(self.cursor):
+            return Verdict.CONTRADICTION
         if event_id.sequence <= self.sequence:
             return Verdict.ALREADY_SENT
         if event_id.sequence > self.sequence + 1:

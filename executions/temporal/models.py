@@ -56,7 +56,10 @@ class RegisteredDefinition(models.Model):
 
 
 class ClosedRunsSeen(models.Model):
-    """Up to when a task queue's closed runs (of all queues, where it is empty) were looked for."""
+    """Up to when a task queue's closed runs (of all queues, where it is empty) were looked for.
+
+    Without a namespace: up to when nobody looks for any, because such executions were removed.
+    """
 
     namespace = models.CharField(max_length=NAME_BYTES)
     task_queue = models.CharField(max_length=NAME_BYTES, blank=True)

@@ -66,7 +66,8 @@ Message = InitialSnapshot | ActivityPatch | FinalSnapshot | Heartbeat
 class Envelope(msgspec.Struct):
     """What routing an event needs of its message."""
 
-    type: str
+    type: Literal["initial_snapshot", "activity_patch", "final_snapshot"]
+    execution_id: str
     event_id: str
 
 
@@ -88,10 +89,13 @@ def decode(text: str | bytes) -> Message:
 
 
 def read_envelope(text: str | bytes) -> tuple[str, EventId]:
-    """An event message's type and id, without decoding the rest; raises InvalidMessageError."""
+    """The execution and the id of an event's message; the rest is not decoded.
+
+    Raises InvalidMessageError.
+    """
     try:
         envelope = _envelope_decoder.decode(text)
-        return envelope.type, EventId.parse(envelope.event_id)
+        return envelope.execution_id, EventId.parse(envelope.event_id)
     except (msgspec.DecodeError, UnicodeError, RecursionError, MalformedEventIdError) as error:
         raise InvalidMessageError(f"not an event message: {error}") from error
 

@@ -52,6 +52,11 @@ def postgresql_running(directory: Path) -> Iterator[None]:
         server.wait(20)
 
 
+def binaries() -> Path:
+    """The folder of PostgreSQL's programs, of the server's version."""
+    return _INSTALLED / "bin"
+
+
 def _copied(target: Path) -> Path:
     """Copy what runs, beside the libraries that it finds by their relative place."""
     packages = _INSTALLED.parents[1]

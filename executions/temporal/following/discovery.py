@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
+from django.db.models import Max, Q
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from executions.temporal.following.call_pace import CallPace
 from executions.temporal.following.database import DatabaseThreads
 from executions.temporal.models import ClosedRunsSeen
+from executions.temporal.retention import EVERYWHERE
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +39,7 @@ class Discovery:
     `claim` is given runs (run_id: workflow_id), may wait, and has noted them in the
     database when it returns: a process that dies then leaves them to the next. Closed
     runs are looked for since somebody last looked, as the database knows; the first time,
-    all that Temporal has.
+    all that Temporal has; never those from before what has been removed.
     """
 
     def __init__(
@@ -96,10 +98,10 @@ class Discovery:
             await self._claim({run.run_id: run.id for run in pages.current_page or ()})
 
     def _read_noted(self) -> datetime | None:
-        rows = ClosedRunsSeen.objects.filter(
-            namespace=self._client.namespace, task_queue=self._task_queue or ""
-        )
-        return rows.values_list("closed_before", flat=True).first()
+        own = Q(namespace=self._client.namespace, task_queue=self._task_queue or "")
+        rows = ClosedRunsSeen.objects.filter(own | Q(namespace=EVERYWHERE, task_queue=""))
+        latest: datetime | None = rows.aggregate(Max("closed_before"))["closed_before__max"]
+        return latest
 
     def _note(self, moment: datetime) -> None:
         ClosedRunsSeen.objects.update_or_create(

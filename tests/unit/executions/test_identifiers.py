@@ -100,3 +100,20 @@ def test_an_execution_id_is_safe_in_a_stream_key_an_address_and_a_table(text: st
         and text[0] in ascii_letters + digits
     )
     assert is_execution_id(text) == accepted
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "contradict"),
+    [
+        ((5, 5), (5, 5), False),
+        ((5, 5), (6, 5), True),
+        ((5, 5), (5, 6), False),
+        ((5, 5), (6, 6), False),
+        ((5, 5), (4, 6), True),
+    ],
+)
+def test_ids_that_cannot_be_of_one_log_contradict_each_other(
+    one: tuple[int, int], other: tuple[int, int], contradict: bool
+) -> None:
+    assert EventId(*one).contradicts(EventId(*other)) is contradict
+    assert EventId(*other).contradicts(EventId(*one)) is contradict

@@ -277,7 +277,19 @@ def test_progress_of_minus_zero_is_zero() -> None:
 
 @pytest.mark.parametrize(
     "share",
-    [True, False, -0.1, 1.0000001, float("nan"), float("inf"), "0.5", Decimal("0.5"), 1j, [0]],
+    [
+        True,
+        False,
+        -0.1,
+        1.0000001,
+        float("nan"),
+        float("inf"),
+        "0.5",
+        Decimal("0.5"),
+        1j,
+        [0],
+        pytest.param(10**5_000, id="of very many digits"),
+    ],
 )
 def test_progress_of_another_kind_is_refused(share: object) -> None:
     assert "a number from 0 to 1" in refused(values.clean_progress, share)
@@ -288,7 +300,20 @@ def test_an_attempt_is_a_whole_number_from_1(attempt: int) -> None:
     assert values.clean_attempt("field", attempt) == attempt
 
 
-@pytest.mark.parametrize("attempt", [0, -1, 2**31, True, 1.0, "1", None, float("nan")])
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        0,
+        -1,
+        2**31,
+        pytest.param(10**5_000, id="of very many digits"),
+        True,
+        1.0,
+        "1",
+        None,
+        float("nan"),
+    ],
+)
 def test_an_attempt_of_another_kind_is_refused(attempt: object) -> None:
     assert "a whole number from 1" in refused(values.clean_attempt, attempt)
 

@@ -119,47 +119,47 @@ def test_giving_up_goes_on_after_the_newest_and_tells_every_viewer() -> None:
 
 
 class TestComparingWithTheHead:
-    def test_before_the_room_has_started_it_is_not_behind(self) -> None:
+    def test_before_the_room_has_started_it_differs_not(self) -> None:
         room, _ = room_with_viewers()
-        assert not room.is_behind(at(5), at_once=True)
+        assert not room.differs(at(5), room.cursor, at_once=True)
         assert room.newest_known is None
 
-    def test_head_that_was_delivered_is_not_behind(self) -> None:
+    def test_head_that_was_delivered_differs_not(self) -> None:
         room, _ = room_with_viewers()
         room.start_at(at(5))
         for _ in range(3):
-            assert not room.is_behind(at(5), at_once=True)
-            assert not room.is_behind(at(5), at_once=False)
+            assert not room.differs(at(5), room.cursor, at_once=True)
+            assert not room.differs(at(5), room.cursor, at_once=False)
 
     def test_after_a_reconnection_what_is_missing_counts_at_once(self) -> None:
         room, _ = room_with_viewers()
         room.start_at(at(5))
-        assert room.is_behind(at(7), at_once=True)
+        assert room.differs(at(7), room.cursor, at_once=True)
         assert room.newest_known == at(7)
         assert room.lacks_known_events
 
     def test_otherwise_an_announcement_under_way_has_until_the_next_check(self) -> None:
         room, _ = room_with_viewers()
         room.start_at(at(5))
-        assert not room.is_behind(at(6), at_once=False)
+        assert not room.differs(at(6), room.cursor, at_once=False)
         assert room.newest_known == at(5)
-        assert room.is_behind(at(9), at_once=False)
+        assert room.differs(at(9), room.cursor, at_once=False)
         assert room.newest_known == at(9)
 
     def test_announcement_that_came_meanwhile_is_not_missed(self) -> None:
         room, _ = room_with_viewers()
         room.start_at(at(5))
-        assert not room.is_behind(at(6), at_once=False)
+        assert not room.differs(at(6), room.cursor, at_once=False)
         room.take(event(6))
-        assert not room.is_behind(at(7), at_once=False)
+        assert not room.differs(at(7), room.cursor, at_once=False)
         room.take(event(7))
-        assert not room.is_behind(at(7), at_once=False)
+        assert not room.differs(at(7), room.cursor, at_once=False)
 
     def test_what_was_seen_before_the_room_started_counts_at_the_next_check(self) -> None:
         room, _ = room_with_viewers()
-        assert not room.is_behind(at(7), at_once=False)
+        assert not room.differs(at(7), room.cursor, at_once=False)
         room.start_at(at(5))
-        assert room.is_behind(at(7), at_once=False)
+        assert room.differs(at(7), room.cursor, at_once=False)
 
 
 def snapshot(sequence: int) -> SnapshotMessage:

@@ -39,10 +39,28 @@ def test_only_the_cursors_successor_is_sent_and_moves_it(
     assert tail.sequence == cursor
 
 
-def test_milliseconds_do_not_decide() -> None:
+@pytest.mark.parametrize(
+    "offered",
+    [EventId(2_001, 5), EventId(1_999, 5), EventId(2_001, 4), EventId(1_999, 6), EventId(0, 99)],
+)
+def test_event_that_cannot_be_of_the_cursors_log_is_a_contradiction(offered: EventId) -> None:
     tail = Tail(EventId(2_000, 5))
-    assert tail.offer(EventId(1, 6)) is Verdict.SEND
-    assert tail.offer(EventId(9_000, 6)) is Verdict.ALREADY_SENT
+    assert tail.offer(offered) is Verdict.CONTRADICTION
+    assert tail.cursor == EventId(2_000, 5)
+
+
+@pytest.mark.parametrize(
+    ("offered", "verdict"),
+    [
+        (EventId(2_000, 4), Verdict.ALREADY_SENT),
+        (EventId(1, 4), Verdict.ALREADY_SENT),
+        (EventId(2_000, 6), Verdict.SEND),
+        (EventId(9_000, 6), Verdict.SEND),
+        (EventId(2_000, 7), Verdict.SOMETHING_IS_MISSING),
+    ],
+)
+def test_milliseconds_that_are_possible_do_not_decide(offered: EventId, verdict: Verdict) -> None:
+    assert Tail(EventId(2_000, 5)).offer(offered) is verdict
 
 
 @pytest.mark.parametrize(
