@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import socket
 from dataclasses import dataclass
 from typing import Any
 
-from nexus_project.embedded.demo import DemoLogin
 from nexus_project.embedded.places import Places
 
 ANSWER_SECONDS = 10.0
@@ -53,12 +51,11 @@ def require_free_port(places: Places) -> None:
         raise PortInUseError(places, error) from error
 
 
-def ask(places: Places, path: str, login: DemoLogin | None) -> Answer:
-    """GET `path`, as `login` if given; no proxy is asked, no redirect followed."""
+def ask(places: Places, path: str, token: str | None) -> Answer:
+    """GET `path`, with the token if given; no proxy is asked, no redirect followed."""
     headers = {"Accept": "application/json"}
-    if login is not None:
-        pair = f"{login.username}:{login.password}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    if token is not None:
+        headers["Authorization"] = f"Token {token}"
     connection = http.client.HTTPConnection(
         places.reachable_host, places.port, timeout=ANSWER_SECONDS
     )

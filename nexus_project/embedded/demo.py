@@ -6,11 +6,14 @@ import json
 import os
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from django.contrib.auth.models import Permission, User
 from django.db import transaction
 from django.db.models import Q
+
+from executions.tokens import create_token
 
 FILE_NAME = "demo-login.json"
 USERNAME = "demo"
@@ -47,6 +50,11 @@ def ensure_demo_login(data_dir: Path, *, database_is_ours: bool) -> DemoLogin | 
             )
         )
     return login
+
+
+def demo_token(lifetime: timedelta) -> str:
+    """A token of the demo user's, for what asks in their name while it starts."""
+    return create_token(User.objects.get(username=USERNAME), lifetime).text
 
 
 def _kept_login(data_dir: Path) -> DemoLogin | None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
@@ -17,14 +18,17 @@ from django.db import connections
 from nexus_project.embedded import valkey
 from nexus_project.embedded.addresses import Addresses
 from nexus_project.embedded.asking import Answer, ask
-from nexus_project.embedded.demo import DemoLogin, ensure_demo_login
+from nexus_project.embedded.demo import DemoLogin, demo_token, ensure_demo_login
 from nexus_project.embedded.places import Places, is_loopback, is_wildcard
 from nexus_project.embedded.processes import Child, ChildEndedError, Program
 from nexus_project.embedded.servers import start_servers, wanted
 from nexus_project.embedded.supervisor import Supervisor
+from nexus_project.exposure import reachable_by, tcp_endpoint
 
 WEB_SECONDS = 60.0
 EXAMPLE_SECONDS = 60.0
+STOP_SECONDS = 12.0
+TOKEN_LIFETIME = timedelta(seconds=2 * (WEB_SECONDS + EXAMPLE_SECONDS))
 EXECUTIONS_PATH = "/api/v1/executions"
 VIEWER = Path("specs") / "024-execution-visualizer" / "workflow-stream-viewer.py"
 
@@ -60,12 +64,17 @@ def start_product(supervisor: Supervisor, places: Places, *, with_example: bool)
     NotReadyError.
     """
     login: list[DemoLogin | None] = []
+    token: list[str] = []
+
+    open_reading = reading_is_open(places.host)
 
     def prepare_database() -> None:
         ours = not os.environ.get("DATABASE_URL")
         try:
             call_command("migrate", interactive=False, verbosity=0)
             login.append(ensure_demo_login(supervisor.data_dir, database_is_ours=ours))
+            if login[0] is not None and not open_reading:
+                token.append(demo_token(TOKEN_LIFETIME))
         except DatabaseFailure as problem:
             raise DatabaseUnusableError(problem) from problem
         connections.close_all()
@@ -77,7 +86,6 @@ def start_product(supervisor: Supervisor, places: Places, *, with_example: bool)
             f"  VALKEY_URL does not answer ({problem}); viewers are served from the "
             "database, more slowly, until it does"
         )
-    open_reading = reading_is_open(places.host)
     environment = child_environment(supervisor.data_dir, places, found, open_reading)
     run = _PythonPrograms(supervisor, environment)
     run.manage("worker", "temporal_worker")
@@ -89,16 +97,16 @@ def start_product(supervisor: Supervisor, places: Places, *, with_example: bool)
         login=login[0],
         example=None if starting is None else starting(),
     )
-    _wait_for_answer(supervisor, web, product)
+    _wait_for_answer(supervisor, web, product, token[0] if token else None)
     return product
 
 
 def reading_is_open(host: str) -> bool:
-    """Whether anyone who reaches the server may read: only ever on a loopback address.
+    """Whether anyone who reaches the server may read: only ever where nobody else reaches it.
 
     There it is open unless NEXUS_OPEN_READING says otherwise.
     """
-    if not is_loopback(host):
+    if reachable_by([tcp_endpoint(host, 0)], settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS):
         return False
     return settings.NEXUS_OPEN_READING if "NEXUS_OPEN_READING" in os.environ else True
 
@@ -161,24 +169,27 @@ class _PythonPrograms:
 
     def _start(self, name: str, arguments: list[str], output_path: Path | None) -> Child:
         command = [sys.executable, *arguments]
+        # The web server drains its viewers first.
+        patience = settings.NEXUS_DRAIN_SECONDS + STOP_SECONDS
         return self._supervisor.start(
-            Program(name, command, self._environment, stop_seconds=12, output_path=output_path)
+            Program(name, command, self._environment, patience, output_path=output_path)
         )
 
 
-def _wait_for_answer(supervisor: Supervisor, web: Child, product: Product) -> None:
-    places, login, example = product.places, product.login, product.example
-    asked_as = None if product.open_reading else login
+def _wait_for_answer(
+    supervisor: Supervisor, web: Child, product: Product, token: str | None
+) -> None:
+    places, example = product.places, product.example
 
     def answered() -> bool:
         supervisor.require_all_running()
-        return ask(places, EXECUTIONS_PATH, asked_as).status != 0
+        return ask(places, EXECUTIONS_PATH, token).status != 0
 
     web.wait_until(answered, WEB_SECONDS)
     supervisor.told_progress("web", "ready")
     path = EXECUTIONS_PATH if example is None else places.execution_path(example)
     deadline = time.monotonic() + EXAMPLE_SECONDS
-    while not is_expected(answer := ask(places, path, asked_as), example, product):
+    while not is_expected(answer := ask(places, path, token), example, product):
         supervisor.require_all_running()
         if time.monotonic() >= deadline:
             raise NotReadyError(

@@ -7,9 +7,13 @@ from typing import Any
 
 from daphne.management.commands.runserver import Command as DaphneRunserver
 from django.conf import settings
+from django.core.management.base import CommandError
 
-from nexus_project.daphne_server import CLIENT_MESSAGE_BYTES, Server
+from nexus_project.daphne_server import Server
 from nexus_project.embedded.valkey import unreachable_because
+from nexus_project.exposure import UnsafeExposureError, refuse_unsafe_exposure, tcp_endpoint
+from nexus_project.logs import without_credentials
+from nexus_project.web.websocket_protocol import CLIENT_MESSAGE_BYTES
 
 
 class Command(DaphneRunserver):  # type: ignore[misc]
@@ -28,11 +32,19 @@ class Command(DaphneRunserver):  # type: ignore[misc]
             websocket_max_frame_size=CLIENT_MESSAGE_BYTES,
         )
 
+    def run(self, **options: Any) -> None:
+        try:
+            refuse_unsafe_exposure([tcp_endpoint(self.addr, int(self.port))])
+        except UnsafeExposureError as error:
+            raise CommandError(str(error)) from error
+        super().run(**options)
+
     def inner_run(self, *args: Any, **options: Any) -> None:
         if problem := unreachable_because(settings.VALKEY_URL):
             self.stderr.write(
                 self.style.WARNING(
-                    f"Valkey does not answer at {settings.VALKEY_URL} ({problem}). Start one with "
+                    f"Valkey does not answer at {without_credentials(settings.VALKEY_URL)} "
+                    f"({problem}). Start one with "
                     "`manage.py services`, or set VALKEY_URL to where yours listens. Until then, "
                     "streams are served from the database, more slowly."
                 )

@@ -8,16 +8,23 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from executions.tokens import TooManyTokensError
 from nexus_project.embedded.asking import PortInUseError, require_free_port
 from nexus_project.embedded.lock import AlreadyRunningError
 from nexus_project.embedded.missing import MissingServerError
 from nexus_project.embedded.places import Places
 from nexus_project.embedded.processes import ChildEndedError, ChildNotReadyError
-from nexus_project.embedded.product import DatabaseUnusableError, NotReadyError, start_product
+from nexus_project.embedded.product import (
+    DatabaseUnusableError,
+    NotReadyError,
+    reading_is_open,
+    start_product,
+)
 from nexus_project.embedded.stopping import stop_when_parent_exits
 from nexus_project.embedded.supervisor import supervising
 from nexus_project.embedded.valkey import UnsafeSocketDirectoryError
 from nexus_project.embedded.welcome import welcome
+from nexus_project.exposure import UnsafeExposureError, refuse_unsafe_exposure, tcp_endpoint
 from nexus_project.management.telling import Teller, add_parent_option
 
 FAILURES = (
@@ -28,6 +35,8 @@ FAILURES = (
     MissingServerError,
     NotReadyError,
     PortInUseError,
+    TooManyTokensError,
+    UnsafeExposureError,
     UnsafeSocketDirectoryError,
 )
 
@@ -59,6 +68,10 @@ NEXUS_OPEN_READING=0; with any other NEXUS_HOST it needs a login."""
             stop_when_parent_exits(until_parent_exits)
         try:
             with supervising(data_dir, "manage.py up", say) as supervisor:
+                refuse_unsafe_exposure(
+                    [tcp_endpoint(places.host, places.port)],
+                    open_reading=reading_is_open(places.host),
+                )
                 require_free_port(places)
                 say(f"Starting Nexus in {data_dir}")
                 product = start_product(supervisor, places, with_example=not no_example)

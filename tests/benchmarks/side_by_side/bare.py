@@ -53,7 +53,7 @@ async def _send_to_all(text: str, messages: int, per_second: float) -> dict[str,
 
 
 async def _body(receive: Any) -> str:
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")

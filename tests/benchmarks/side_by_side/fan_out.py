@@ -8,6 +8,7 @@ import json
 import os
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -129,7 +130,7 @@ def example_text() -> str:
 def measure(load: Load, directory: Path) -> str:
     nexus = "nexus_project.asgi:application"
     thoughts = "tests.benchmarks.side_by_side.first_thought"
-    ways = {
+    ways: dict[str, Callable[[], Measured]] = {
         "bare application": lambda: floor(load, directory, example_text()),
         "Nexus": lambda: of_product(load, directory, nexus),
         "consumer with an XREAD of its own": lambda: of_product(

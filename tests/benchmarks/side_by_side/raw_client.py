@@ -116,6 +116,7 @@ async def connect(
     Raises HandshakeRefusedError, OSError, TimeoutError.
     """
     address = urlsplit(url)
+    assert address.port is not None, f"{url} names no port"
     path = address.path + (f"?{address.query}" if address.query else "")
     lines = [
         f"GET {path} HTTP/1.1",

@@ -1,121 +1,12 @@
-"""The decisions of our Daphne; what they do to real sockets is tested in tests/integration."""
+"""Our Daphne's defaults; what it does to real sockets is tested in tests/integration."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from nexus_project.daphne_server import (
-    CommandLineInterface,
-    Gate,
-    Server,
-    UnsendableCloseCodeError,
-    WebSocketProtocol,
-    wire_close_code,
-    wire_close_reason,
-)
-
-
-@pytest.mark.parametrize("code", [1000, 1001, 1011, 3000, 4400, 4999])
-def test_sendable_close_code_is_sent_as_it_is(code: int) -> None:
-    assert wire_close_code(code) == code
-
-
-def test_close_without_code_means_done() -> None:
-    assert wire_close_code(None) == 1000
-
-
-@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, "1000", 1000.0])
-def test_unsendable_close_code_is_refused_with_what_is_accepted(code: object) -> None:
-    with pytest.raises(UnsendableCloseCodeError, match="4999"):
-        wire_close_code(code)
-
-
-@pytest.mark.parametrize("reason", [None, ""])
-def test_no_reason_leaves_the_close_frame_without_one(reason: str | None) -> None:
-    assert wire_close_reason(reason) is None
-
-
-@given(st.text(min_size=1))
-def test_reason_fits_a_close_frame_and_is_the_text_from_its_start(reason: str) -> None:
-    wire = wire_close_reason(reason)
-    assert wire is not None
-    assert len(wire) <= 123
-    assert reason.startswith(wire.decode("utf-8"))
-    if len(reason.encode()) <= 123:
-        assert wire == reason.encode()
-
-
-def test_reason_is_cut_between_characters() -> None:
-    assert wire_close_reason("x" + "é" * 100) == ("x" + "é" * 61).encode()
-
-
-def test_lone_surrogate_in_a_reason_is_replaced() -> None:
-    assert wire_close_reason("a\ud800b") == b"a?b"
-
-
-async def test_gate_lets_through_until_the_buffer_is_full_and_again_when_it_has_drained() -> None:
-    gate = Gate()
-    await gate.opened()
-    gate.pauseProducing()
-    assert not gate.is_open
-    waiting = asyncio.ensure_future(gate.opened())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    gate.resumeProducing()
-    await asyncio.wait_for(waiting, 1)
-
-
-async def test_gate_releases_who_waits_when_the_connection_is_lost() -> None:
-    gate = Gate()
-    gate.pauseProducing()
-    waiting = asyncio.ensure_future(gate.opened())
-    await asyncio.sleep(0)
-    gate.stopProducing()
-    await asyncio.wait_for(waiting, 1)
-
-
-class OpenProtocol(WebSocketProtocol):
-    """An open connection that keeps the pongs it would send."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.state = self.STATE_OPEN
-        self.gate = Gate(on_open=self._answer_ping)
-        self._unanswered_ping = None
-        self.pongs: list[bytes] = []
-
-    def sendPong(self, payload: bytes) -> None:  # noqa: N802
-        self.pongs.append(payload)
-
-
-def test_every_ping_is_answered_while_the_client_reads() -> None:
-    protocol = OpenProtocol()
-    protocol.onPing(b"1")
-    protocol.onPing(b"2")
-    assert protocol.pongs == [b"1", b"2"]
-
-
-def test_only_the_latest_ping_is_answered_when_a_stalled_client_reads_on() -> None:
-    protocol = OpenProtocol()
-    protocol.gate.pauseProducing()
-    protocol.onPing(b"1")
-    protocol.onPing(b"2")
-    assert protocol.pongs == []
-    protocol.gate.resumeProducing()
-    protocol.gate.resumeProducing()
-    assert protocol.pongs == [b"2"]
-
-
-def test_ping_of_a_closing_connection_is_not_answered() -> None:
-    protocol = OpenProtocol()
-    protocol.state = protocol.STATE_CLOSING
-    protocol.onPing(b"1")
-    assert protocol.pongs == []
+from nexus_project.daphne_server import CommandLineInterface, Server
 
 
 def make_server(**options: Any) -> Server:
@@ -142,3 +33,15 @@ def test_command_line_has_daphnes_flags_with_our_defaults() -> None:
     assert defaults.websocket_max_message_size == 65536
     given_flags = parser.parse_args(["-b", "::1", "-p", "9", "--ping-interval", "7", "a:b"])
     assert (given_flags.host, given_flags.port, given_flags.ping_interval) == ("::1", 9, 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("tcp:port=9:interface=127.0.0.1", "tcp:port=9:interface=127.0.0.1:backlog=1024"),
+        ("tcp:port=9:backlog=7", "tcp:port=9:backlog=7"),
+        ("unix:/tmp/a.sock", "unix:/tmp/a.sock"),
+    ],
+)
+def test_tcp_endpoints_let_a_herd_wait(given: str, made: str) -> None:
+    assert Server(application=None, endpoints=[given]).endpoints == [made]

@@ -6,16 +6,19 @@ import json
 import os
 import socket
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from executions.api.authentication import user_of_token
 from nexus_project.embedded.addresses import Addresses
 from nexus_project.embedded.asking import Answer, PortInUseError, ask, require_free_port
-from nexus_project.embedded.demo import DemoLogin, ensure_demo_login
+from nexus_project.embedded.demo import DemoLogin, demo_token, ensure_demo_login
 from nexus_project.embedded.places import Places, is_loopback, is_wildcard
 from nexus_project.embedded.product import (
     Product,
@@ -63,22 +66,26 @@ def test_addresses_of_an_execution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "given", "is_open"),
+    ("host", "allowed_host", "given", "is_open"),
     [
-        ("127.0.0.1", None, True),
-        ("127.0.0.1", True, True),
-        ("127.0.0.1", False, False),
-        ("0.0.0.0", None, False),  # noqa: S104
-        ("0.0.0.0", True, False),  # noqa: S104
+        ("127.0.0.1", "localhost", None, True),
+        ("127.0.0.1", "localhost", True, True),
+        ("127.0.0.1", "localhost", False, False),
+        ("127.0.0.1", "nexus.example", None, False),
+        ("127.0.0.1", "nexus.example", True, False),
+        ("0.0.0.0", "localhost", None, False),  # noqa: S104
+        ("0.0.0.0", "localhost", True, False),  # noqa: S104
     ],
 )
-def test_reading_is_open_only_on_loopback_and_unless_told_otherwise(
+def test_reading_is_open_only_where_nobody_else_comes_and_unless_told_otherwise(
     host: str,
+    allowed_host: str,
     given: bool | None,
     is_open: bool,
     monkeypatch: pytest.MonkeyPatch,
     settings: Settings,
 ) -> None:
+    settings.ALLOWED_HOSTS = [allowed_host]
     monkeypatch.delenv("NEXUS_OPEN_READING", raising=False)
     if given is not None:
         monkeypatch.setenv("NEXUS_OPEN_READING", str(given))
@@ -194,7 +201,7 @@ def test_host_that_is_not_of_this_machine_is_told() -> None:
 def test_nobody_answering_is_an_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    assert ask(Places("127.0.0.1", port), "/", LOGIN) == Answer(0)
+    assert ask(Places("127.0.0.1", port), "/", "a token") == Answer(0)
 
 
 @pytest.mark.django_db
@@ -209,6 +216,15 @@ def test_demo_user_may_look_and_act_on_runs_and_nothing_else(tmp_path: Path) -> 
     acting = {name for name in names if not name.startswith("view_")}
     assert acting == {"cancel_execution", "terminate_execution"}
     assert (tmp_path / "demo-login.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.django_db
+def test_demo_users_token_is_theirs_and_short_lived(tmp_path: Path) -> None:
+    ensure_demo_login(tmp_path, database_is_ours=True)
+    holder = user_of_token(demo_token(timedelta(minutes=4)))
+    assert holder is not None
+    assert holder.user.get_username() == "demo"
+    assert holder.token.expiry - timezone.now() <= timedelta(minutes=4)
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from streaming.close_codes import CloseCode
 from streaming.execution_stream import ExecutionStream
+from streaming.heartbeats import Heartbeats
 from streaming.hub import View
 from streaming.snapshot import SnapshotMessage, snapshot_text
 from streaming.start import Start
@@ -80,7 +81,7 @@ async def streamed(
 ) -> tuple[Client, CloseCode | None]:
     """The client after the stream's end; no code where only the script ended."""
     client = client or Client()
-    stream = ExecutionStream(cast(View, view), client.take, HEARTBEAT_SECONDS)
+    stream = ExecutionStream(cast(View, view), Heartbeats(client.take, HEARTBEAT_SECONDS))
     try:
         return client, await stream.run(start, head)
     except ScriptEndedError:

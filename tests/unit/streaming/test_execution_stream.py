@@ -205,6 +205,19 @@ class TestSlowReaders:
         _, ended = run(streamed(view, EventsAfter(event_id(3)), event_id(3), client))
         assert ended is CloseCode.TOO_SLOW
 
+    def test_snapshot_is_taken_when_what_follows_it_is_sent_and_only_then_can_it_be_enough(
+        self,
+    ) -> None:
+        """The event after the snapshot waits until the client has taken that: 1,000 s."""
+        client = resumed(3)
+        client.send_seconds = 1_000
+        view = FakeView(
+            heard=[OVERFLOW, [patch_event(9)], OVERFLOW], snapshots=[snapshot_at(8), snapshot_at(9)]
+        )
+        _, ended = run(streamed(view, EventsAfter(event_id(3)), event_id(3), client))
+        assert ended is CloseCode.TOO_SLOW
+        assert client.resyncs == ["slow"]
+
 
 class TestHeartbeats:
     def heartbeats(self, view: FakeView) -> list[dict[str, object]]:
@@ -229,6 +242,21 @@ class TestHeartbeats:
                 return await super().next_events(silence_seconds)
 
         assert ["event_id" in each for each in self.heartbeats(Behind(heard=[SILENCE]))] == [False]
+
+    def test_slow_reads_get_them_too(self) -> None:
+        class Slow(FakeView):
+            async def snapshot(self) -> SnapshotMessage | None:
+                await asyncio.sleep(100)
+                return await super().snapshot()
+
+            async def read_after(self, cursor: EventId | None) -> list[CommittedEvent]:
+                await asyncio.sleep(70)
+                return await super().read_after(cursor)
+
+        view = Slow(log_of(6), snapshots=[snapshot_at(5)])
+        client, _ = run(streamed(view, SnapshotOfNow(), event_id(6)))
+        assert ["event_id" in each for each in client.heartbeats] == [False] * 5
+        assert client.applied == [6]
 
     def test_while_nothing_can_be_heard_it_names_none(self) -> None:
         view = FakeView(heard=[SILENCE])

@@ -131,11 +131,67 @@ def test_interruption_is_told_once_and_nothing_is_queued_until_live_again(
 
 
 def test_overflow_holds_nothing_in_memory() -> None:
-    subscription = live()
-    for sequence in range(1_000):
-        subscription.offer(event(sequence))
-    assert not subscription._queue
-    assert subscription._queued_characters == 0
+    async def scenario() -> None:
+        subscription = live()
+        for sequence in range(1_000):
+            subscription.offer(event(sequence))
+        assert not subscription._queue
+        assert subscription._queued_characters == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("seconds", "is_too_old"), [(9.9, False), (10.1, True)])
+class TestAge:
+    def test_of_the_first_in_the_queue_is_looked_at_when_another_comes(
+        self, seconds: float, is_too_old: bool
+    ) -> None:
+        async def scenario() -> None:
+            subscription = live()
+            subscription.offer(event(1))
+            await asyncio.sleep(seconds)
+            subscription.offer(event(2))
+            assert len(subscription._queue) == (0 if is_too_old else 2)
+            assert await taken(subscription) == (Interruption.OVERFLOW if is_too_old else [1, 2])
+
+        run(scenario())
+
+    def test_of_the_first_in_the_queue_is_looked_at_when_it_is_to_be_taken(
+        self, seconds: float, is_too_old: bool
+    ) -> None:
+        async def scenario() -> None:
+            subscription = live()
+            subscription.offer(event(1))
+            await asyncio.sleep(seconds)
+            assert await taken(subscription) == (Interruption.OVERFLOW if is_too_old else [1])
+
+        run(scenario())
+
+    def test_counts_on_while_what_was_taken_is_being_sent(
+        self, seconds: float, is_too_old: bool
+    ) -> None:
+        async def scenario() -> None:
+            subscription = live()
+            subscription.offer(event(1))
+            await asyncio.sleep(1)
+            being_sent = await subscription.next_events(30)
+            assert isinstance(being_sent, list)
+            await asyncio.sleep(seconds - 1)
+            subscription.offer(event(2))
+            assert len(being_sent) == (0 if is_too_old else 1)
+            assert await taken(subscription) == (Interruption.OVERFLOW if is_too_old else [2])
+
+        run(scenario())
+
+    def test_of_what_was_sent_does_not_count(self, seconds: float, is_too_old: bool) -> None:
+        async def scenario() -> None:
+            subscription = live()
+            subscription.offer(event(1))
+            assert await taken(subscription) == [1]
+            asyncio.get_running_loop().call_later(seconds, subscription.offer, event(2))
+            assert await taken(subscription) == [2]
+
+        run(scenario())
 
 
 def test_interruption_ends_the_waiting() -> None:

@@ -22,29 +22,33 @@ from executions.identifiers import EventId
 from streaming.announcements import Announcements
 from streaming.close_codes import CloseCode
 from streaming.execution_stream import ExecutionStream
+from streaming.heartbeats import Heartbeats
 from streaming.hub import Hub
 from streaming.snapshot import SnapshotMessage, snapshot_text
+from streaming.sources import EventLogSource, UnknownCursorError
 from streaming.start import Wanted, decide_start, first_sequence_needed
 from streaming.stream import stream_key
 
 EXECUTION_ID: Final = "the-execution"
 FIRST_MILLISECONDS: Final = 1_700_000_000_000
+TIMELINE_MILLISECONDS: Final = 10_000
 READ_SECONDS: Final = 0.02
 EVENTS_PER_READ: Final = 4
 HEARTBEAT_SECONDS: Final = 30.0
 
 
-def event_id(sequence: int) -> EventId:
-    # several events share a millisecond
-    return EventId(FIRST_MILLISECONDS + sequence // 3, sequence)
+def event_id(sequence: int, timeline: int = 0) -> EventId:
+    # several events share a millisecond; a database is restored later than it was written
+    return EventId(FIRST_MILLISECONDS + timeline * TIMELINE_MILLISECONDS + sequence // 3, sequence)
 
 
-def document(changes: int, status: str = "running") -> JsonObject:
+def document(changes: int, status: str = "running", timeline: int = 0) -> JsonObject:
     return {
         "execution_id": EXECUTION_ID,
         "status": status,
         "activities": [],
         "changes": changes,
+        "timeline": timeline,
     }
 
 
@@ -53,18 +57,22 @@ def first_event() -> CommittedEvent:
     return CommittedEvent(event_id(0), events.encode(message))
 
 
-def patch_event(sequence: int, status: str | None = None) -> CommittedEvent:
+def patch_event(sequence: int, status: str | None = None, timeline: int = 0) -> CommittedEvent:
     operations: list[JsonObject] = [{"op": "replace", "path": "/changes", "value": sequence}]
     if status is not None:
         operations.append({"op": "replace", "path": "/status", "value": status})
-    message = events.activity_patch(EXECUTION_ID, event_id(sequence), operations)
-    return CommittedEvent(event_id(sequence), events.encode(message))
+    if timeline:
+        operations.append({"op": "replace", "path": "/timeline", "value": timeline})
+    at = event_id(sequence, timeline)
+    message = events.activity_patch(EXECUTION_ID, at, operations)
+    return CommittedEvent(at, events.encode(message))
 
 
-def final_event(sequence: int) -> CommittedEvent:
-    whole = document(sequence - 1, "completed")
-    message = events.final_snapshot(EXECUTION_ID, event_id(sequence), whole)
-    return CommittedEvent(event_id(sequence), events.encode(message))
+def final_event(sequence: int, timeline: int = 0) -> CommittedEvent:
+    whole = document(sequence - 1, "completed", timeline)
+    at = event_id(sequence, timeline)
+    message = events.final_snapshot(EXECUTION_ID, at, whole)
+    return CommittedEvent(at, events.encode(message))
 
 
 class World:
@@ -72,9 +80,11 @@ class World:
 
     def __init__(self) -> None:
         self.log: list[CommittedEvent] = [first_event()]
+        self.timeline = 0
         self.kept_from = 0
         self.stream: list[CommittedEvent] = [*self.log]
         self.database_is_up = True
+        self.is_removed = False
         self.valkey_is_up = True
         self.under_way: list[CommittedEvent] = []
         self.snapshots_read = 0
@@ -93,9 +103,9 @@ class World:
     def commit(self, *, finishing: bool = False) -> list[CommittedEvent]:
         """Add the next event; finishing, the closing patch and the final snapshot."""
         sequence = len(self.log)
-        new = [patch_event(sequence, "completed" if finishing else None)]
+        new = [patch_event(sequence, "completed" if finishing else None, self.timeline)]
         if finishing:
-            new.append(final_event(sequence + 1))
+            new.append(final_event(sequence + 1, self.timeline))
         self.log += new
         return new
 
@@ -103,9 +113,22 @@ class World:
         """Append to the stream as the append script does, and announce."""
         for event in committed:
             expected = self.stream[-1].event_id.sequence + 1 if self.stream else 0
-            if self.valkey_is_up and event.event_id.sequence == expected:
+            if not self.valkey_is_up:
+                continue
+            if self.stream and self.stream[-1] not in self.log:
+                # of a lost timeline: deleted, and filled from the log
+                self.stream = [*self.log]
+                for logged in self.log:
+                    self.announce(logged.message)
+            elif event.event_id.sequence == expected:
                 self.stream.append(event)
                 self.announce(event.message)
+
+    def restore_database(self, events_kept: int) -> None:
+        """Go back to an older state, at least the first event; what is committed then is new."""
+        self.log = self.log[: max(1, events_kept)]
+        self.kept_from = min(self.kept_from, len(self.log) - 1)
+        self.timeline += 1
 
     def announce(self, text: str) -> None:
         self.announcements.hear(stream_key(EXECUTION_ID), text)
@@ -130,18 +153,20 @@ class World:
 
     async def read_heads(self, execution_ids: list[str]) -> dict[str, EventId]:
         self.check_database()
-        heads = {EXECUTION_ID: self.head}
+        heads = {} if self.is_removed else {EXECUTION_ID: self.head}
         await asyncio.sleep(READ_SECONDS)
         return {name: head for name, head in heads.items() if name in execution_ids}
 
     async def read_snapshot(self, execution_id: str) -> SnapshotMessage | None:
         self.snapshots_read += 1
         self.check_database()
-        if execution_id != EXECUTION_ID:
+        if self.is_removed or execution_id != EXECUTION_ID:
             return None
         head = self.head
-        at = event_id(head.sequence - self.is_finished)
-        whole = document(at.sequence, "completed" if self.is_finished else "running")
+        at = self.log[-1 - self.is_finished].event_id
+        status = "completed" if self.is_finished else "running"
+        timeline = (at.milliseconds - FIRST_MILLISECONDS) // TIMELINE_MILLISECONDS
+        whole = document(at.sequence, status, timeline)
         await asyncio.sleep(READ_SECONDS * 3)
         return SnapshotMessage(at, head, whole, snapshot_text(execution_id, at, whole, None))
 
@@ -168,7 +193,7 @@ class FakeStream:
         return None
 
 
-class FakeLog:
+class FakeLog(EventLogSource):
     """The event log as an event source."""
 
     def __init__(self, world: World) -> None:
@@ -177,15 +202,29 @@ class FakeLog:
     async def read_after(self, execution_id: str, cursor: EventId | None) -> list[CommittedEvent]:
         self._world.log_reads += 1
         self._world.check_database()
-        found = _following(self._world.log[self._world.kept_from :], cursor)
+        log = [] if self._world.is_removed else self._world.log
+        is_known = cursor is None or (
+            cursor.sequence < len(log) and log[cursor.sequence].event_id == cursor
+        )
+        found = _following(log[self._world.kept_from :], cursor)
         await asyncio.sleep(READ_SECONDS * 2)
+        if not is_known:
+            raise UnknownCursorError(f"no event {cursor}")
         return found
+
+    async def has(self, execution_id: str, event_id: EventId) -> bool:
+        self._world.check_database()
+        found = self._world.find_event_id(event_id.sequence)
+        await asyncio.sleep(READ_SECONDS)
+        return found == event_id
 
     async def close(self) -> None:
         return None
 
 
 def _following(held: list[CommittedEvent], cursor: EventId | None) -> list[CommittedEvent]:
+    if cursor is not None and cursor not in (event.event_id for event in held):
+        return []
     sequence = -1 if cursor is None else cursor.sequence
     found = []
     for event in held:
@@ -275,7 +314,7 @@ class Client:
             if world.is_finished and head == wanted:
                 return CloseCode.DONE
             await asyncio.sleep(READ_SECONDS)
-            stream = ExecutionStream(view, self.take, HEARTBEAT_SECONDS)
+            stream = ExecutionStream(view, Heartbeats(self.take, HEARTBEAT_SECONDS))
             return await stream.run(decide_start(wanted, head, kept), head)
 
     async def take(self, text: str) -> None:
@@ -287,7 +326,7 @@ class Client:
             self._check_heartbeat(message, now - self._last_message_at)
         else:
             self._apply(message)
-        self._messages_of_this_connection += 1
+            self._messages_of_this_connection += 1
         await asyncio.sleep(self.send_seconds)
         self._last_message_at = asyncio.get_running_loop().time()
 
@@ -320,7 +359,8 @@ class Client:
     def _take_snapshot(self, at: EventId, message: JsonObject) -> None:
         if "resync" in message:
             self.resyncs.append(message["resync"]["reason"])
-            if self.cursor is not None and at.sequence < self.cursor.sequence:
+            is_known = message["resync"]["reason"] != "unknown"
+            if is_known and self.cursor is not None and at.sequence < self.cursor.sequence:
                 raise BrokenPromiseError(f"a resync goes back from {self.cursor} to {at}")
         elif self._messages_of_this_connection or self.cursor is not None:
             raise BrokenPromiseError(f"a snapshot that does not say why: {message}")
