@@ -1,34 +1,120 @@
 """Who may see executions and act on them: the one place that decides.
 
-REST, the admin and streaming ask here.
+REST, the admin and streaming ask here; what decides are Django's permissions, in two steps.
+`user.has_perm(permission)` is about all executions. Where it says no,
+`user.has_perm(permission, execution)` is about one: Django's own backend always says no to
+that, others in AUTHENTICATION_BACKENDS may say yes.
+
+To tell which executions a user may view out of very many, a backend may offer
+
+    def viewable_executions(self, user) -> django.db.models.Q
+
+a condition on `executions.models.Execution` that holds for exactly those executions for which
+the backend's own `has_perm(user, VIEW_PERMISSION, execution)` says yes, and that does not
+repeat rows (a join that would is written `Q(pk__in=...)`). It is called for active users
+without the permission for all. Where every backend that knows of single executions offers it,
+lists cost one query; else they ask about their rows one by one.
 """
 
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final
 
 from django.conf import settings
+from django.contrib.auth import get_backends, get_user_model
+from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.db.models import Q
+
+from executions.identifiers import is_execution_id
+from executions.models import Execution
+
+User = AbstractUser | AnonymousUser
 
 VIEW_PERMISSION: Final = "executions.view_execution"
 CANCEL_PERMISSION: Final = "executions.cancel_execution"
 TERMINATE_PERMISSION: Final = "executions.terminate_execution"
 
+_NONE: Final = Q(pk__in=())
+_DJANGOS_BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
+_SILENT_ABOUT_OBJECTS: Final = {
+    getattr(backend, name)
+    for backend in (BaseBackend, ModelBackend)
+    for name in ("has_perm", "get_all_permissions", "get_user_permissions", "get_group_permissions")
+}
 
-def may_view(user: AbstractUser | AnonymousUser, execution_id: str | None = None) -> bool:
-    """Whether the user may see this execution; without an id, executions at all.
+
+def may_view(user: User, execution_id: str | None = None) -> bool:
+    """Whether the user may see this execution; without an id, whether all there are.
 
     Everyone may where NEXUS_OPEN_READING is set; otherwise active users who have
-    VIEW_PERMISSION. Whether the execution exists makes no difference. Reads the
-    database: synchronous code only.
+    VIEW_PERMISSION, for all or for this one. Who has it for all may see what does not exist,
+    too. Reads the database, and the execution only for a user without the permission for
+    all: synchronous code only.
     """
     if getattr(settings, "NEXUS_OPEN_READING", False):
         return True
-    return user.is_active and user.has_perm(VIEW_PERMISSION)
+    return _has_permission(user, VIEW_PERMISSION, execution_id)
 
 
-def may_act(user: AbstractUser | AnonymousUser, permission: str, execution_id: str) -> bool:
+def surely_may_view(users: Collection[User]) -> set[Any]:
+    """The ids of those of these users who may see all there are, as far as one query can tell.
+
+    About the others, `may_view` is to be asked. Reads the database: synchronous code only.
+    """
+    ids: set[Any] = {user.pk for user in users}
+    if getattr(settings, "NEXUS_OPEN_READING", False):
+        return ids
+    manager = get_user_model()._default_manager
+    # Only the first backend's yes is final: one before it could have forbidden it.
+    if settings.AUTHENTICATION_BACKENDS[0] != _DJANGOS_BACKEND or not hasattr(manager, "with_perm"):
+        return set()
+    may = manager.with_perm(VIEW_PERMISSION, backend=_DJANGOS_BACKEND)
+    return set(may.filter(pk__in=ids).values_list("pk", flat=True))
+
+
+def may_act(user: User, permission: str, execution_id: str) -> bool:
     """Whether the user may do to this execution what `permission` is for.
 
-    Those may who may view it, and are active users who have the permission; open reading
-    lets nobody act. Reads the database: synchronous code only.
+    Those may who may view it, and are active users who have the permission, for all or for
+    this one; open reading lets nobody act. Reads the database: synchronous code only.
     """
-    return user.is_active and user.has_perm(permission) and may_view(user, execution_id)
+    return may_view(user, execution_id) and _has_permission(user, permission, execution_id)
+
+
+def viewable(user: User) -> Q | None:
+    """A condition on Execution that holds for what the user may view.
+
+    None where no condition can tell: then `may_view_row` is to be asked about each row.
+    Reads the database: synchronous code only.
+    """
+    if may_view(user):
+        return Q()
+    condition = _NONE
+    for backend in get_backends() if user.is_active else ():
+        if hasattr(backend, "viewable_executions"):
+            condition |= backend.viewable_executions(user)
+        elif _knows_single_executions(backend):
+            return None
+    return condition
+
+
+def may_view_row(user: User, execution: Execution) -> bool:
+    """`may_view` for a row at hand, of a user who may not see all."""
+    return user.is_active and user.has_perm(VIEW_PERMISSION, execution)
+
+
+def _has_permission(user: User, permission: str, execution_id: str | None) -> bool:
+    if not user.is_active:
+        return False
+    if user.has_perm(permission):
+        return True
+    if execution_id is None or not is_execution_id(execution_id):
+        return False
+    execution = Execution.objects.filter(pk=execution_id).first()
+    return execution is not None and user.has_perm(permission, execution)
+
+
+def _knows_single_executions(backend: Any) -> bool:
+    # Many a backend only authenticates, and inherits its answers from Django's.
+    answers = {getattr(type(backend), each.__name__, None) for each in _SILENT_ABOUT_OBJECTS}
+    return not answers <= {None, *_SILENT_ABOUT_OBJECTS}

@@ -45,7 +45,11 @@ class BoundedPaginator(_Paginator):
 
 
 class ReadOnlyAdmin(_ModelAdmin):
-    """Lists and pages to look at, for those who may view executions."""
+    """Lists and pages to look at, for those who may view all executions.
+
+    To others, single executions that they may view are not shown here: lists and their counts
+    would have to ask about every row.
+    """
 
     actions = None
     list_per_page = 50
@@ -63,7 +67,7 @@ class ReadOnlyAdmin(_ModelAdmin):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return access.may_view(request.user, None if obj is None else obj.execution_id)
+        return access.may_view(request.user)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -74,7 +78,10 @@ class ReadOnlyAdmin(_ModelAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
+        # Django's page of an object's history asks for it before it asks who may see it.
+        if "\0" in object_id or not self.has_view_permission(request):
+            return None
+        return super().get_object(request, object_id, from_field)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -7,6 +7,8 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from executions.tokens import create_token
+
 JsonObject = dict[str, Any]
 
 PASSWORD = "correct horse"
@@ -25,6 +27,16 @@ def a_user(
 def basic(name: str, password: str) -> dict[str, str]:
     """The header with which a name and a password are given."""
     return {"Authorization": f"Basic {b64encode(f'{name}:{password}'.encode()).decode()}"}
+
+
+def a_token(user: User) -> str:
+    """A token of the user's that lives as long as tokens may."""
+    return create_token(user).text
+
+
+def with_token(text: str) -> dict[str, str]:
+    """The header with which a token is given."""
+    return {"Authorization": f"Token {text}"}
 
 
 def client_of(user: User | None) -> Client:

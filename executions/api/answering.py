@@ -1,12 +1,12 @@
 """What all REST views share: who is let in, the form of answers, and what descriptions repeat."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
-from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import NotFound
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import NotFound, UnsupportedMediaType
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
@@ -15,11 +15,13 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from executions import access
-from executions.api.authentication import BasicAuthentication
-from executions.api.errors import MalformedExecutionIdError, answer_exception
+from executions.api.authentication import TokenAuthentication
+from executions.api.errors import BadBodyError, MalformedExecutionIdError, answer_exception
 from executions.api.parameters import check_parameters
 from executions.api.serializers import ErrorSerializer
 from executions.identifiers import EXECUTION_ID_FORM, is_execution_id
+
+BodyT = TypeVar("BodyT")
 
 EVENT_ID_HEADER: Final = "Nexus-Event-Id"
 
@@ -53,24 +55,28 @@ class AlwaysJson(BaseContentNegotiation):
 
 
 class MayView(BasePermission):
-    """Those who may not view are told the same as of what does not exist; strangers to log in."""
+    """Those who may not view are told the same as of what does not exist; strangers to log in.
+
+    What names no execution is for everyone who is logged in: it shows what they may view.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         execution_id = view.kwargs.get("execution_id")
         if access.may_view(request.user, execution_id):
             return True
-        if not request.user.is_authenticated:
-            return False
-        if execution_id is None:
-            raise NotFound(f"To see executions, you need the permission {access.VIEW_PERMISSION}.")
-        raise no_execution(execution_id)
+        if request.user.is_authenticated and execution_id is not None:
+            raise no_execution(execution_id)
+        return request.user.is_authenticated
 
 
 class ExecutionsApiView(APIView):
     """What all views share: for those who may, with checked parameters; reading unless said."""
 
-    # Basic first: its challenge makes a request without credentials 401 rather than 403.
-    authentication_classes = (BasicAuthentication, SessionAuthentication)
+    # The first one's challenge makes a request without credentials 401 rather than 403.
+    authentication_classes: Sequence[type[BaseAuthentication]] = (
+        TokenAuthentication,
+        SessionAuthentication,
+    )
     permission_classes: Sequence[type[BasePermission]] = (MayView,)
     renderer_classes = (DocumentRenderer,)
     content_negotiation_class = AlwaysJson
@@ -91,6 +97,22 @@ class ExecutionsApiView(APIView):
     @property
     def default_response_headers(self) -> dict[str, str]:
         return {**super().default_response_headers, "Cache-Control": "no-store"}
+
+
+def decoded_body(request: Request, form: type[BodyT], accepted: str) -> BodyT:
+    """The request's JSON body, an empty one being `{}`.
+
+    Raises BadBodyError, which says that the body must be what is `accepted`, and
+    UnsupportedMediaType.
+    """
+    media_type = request.content_type.partition(";")[0].strip().lower()
+    # Not by DRF: it takes a body that a form's CSRF check has read for none.
+    if media_type not in ("", "application/json"):
+        raise UnsupportedMediaType(media_type[:80])
+    try:
+        return msgspec.json.decode(request._request.body or b"{}", type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadBodyError(f"The body must be {accepted}: {str(error)[:200]}") from None
 
 
 def no_execution(execution_id: str) -> NotFound:

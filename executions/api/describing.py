@@ -9,6 +9,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.views import APIView
 
 from executions.api.errors import answer_exception
+from executions.api.openapi import DocumentGenerator
 
 
 class _OpenToAll(APIView):
@@ -22,6 +23,8 @@ class _OpenToAll(APIView):
 
 class SchemaView(_OpenToAll, SpectacularAPIView):
     """The OpenAPI document, as YAML or, where the client asks for it, as JSON."""
+
+    generator_class = DocumentGenerator
 
 
 class DocsView(_OpenToAll, SpectacularSwaggerView):

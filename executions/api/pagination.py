@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -28,6 +28,8 @@ RowT = TypeVar("RowT", bound=Model)
 
 PAGE_SIZE: Final = 50
 LARGEST_PAGE_SIZE: Final = 200
+ROWS_ASKED_ABOUT: Final = 500
+ROWS_READ_AT_ONCE: Final = 100
 
 _CURSOR: Final = re.compile(r"(next|previous) (.*)", flags=re.DOTALL)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,38 +94,47 @@ class PlacePagination(BasePagination, ABC, Generic[RowT]):
         text = request.query_params.get("cursor")
         goes_back = False
         if text is not None:
-            goes_back, beyond = self._beyond(text)
-            queryset = queryset.filter(beyond)
-        descends = self.newest_first != goes_back
-        order = [f"-{name}" if descends else name for name in self.fields]
-        rows = list(queryset.order_by(*order)[: size + 1])
-        page, more = rows[:size], len(rows) > size
+            cursor, values = self._read(text)
+            goes_back = cursor.goes_back
+            queryset = queryset.filter(_rows_beyond(self._lookup(goes_back), self.fields, values))
+        page, place_beyond = self._page(queryset, size, goes_back)
+        onward = self._link(goes_back, place_beyond)
+        place_before = self.place_of(page[0]) if page and text is not None else None
+        back = self._link(not goes_back, place_before)
         if goes_back:
             page.reverse()
-        came_forward = text is not None and not goes_back
-        self._next = self._link(page[-1:], goes_back=False, exists=more or goes_back)
-        self._previous = self._link(
-            page[:1], goes_back=True, exists=more if goes_back else came_forward
-        )
+        self._next, self._previous = (back, onward) if goes_back else (onward, back)
         return page
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"next": self._next, "previous": self._previous, "results": data})
 
-    def _beyond(self, text: str) -> tuple[bool, Q]:
+    def _page(
+        self, queryset: QuerySet[RowT], size: int, goes_back: bool
+    ) -> tuple[list[RowT], str | None]:
+        """The rows of a page as the cursor goes, and the place after them; None at the end."""
+        rows = list(self._ordered(queryset, goes_back)[: size + 1])
+        return rows[:size], self.place_of(rows[size - 1]) if len(rows) > size else None
+
+    def _ordered(self, queryset: QuerySet[RowT], goes_back: bool) -> QuerySet[RowT]:
+        descends = self.newest_first != goes_back
+        return queryset.order_by(*(f"-{name}" if descends else name for name in self.fields))
+
+    def _lookup(self, goes_back: bool) -> str:
+        return "lt" if self.newest_first != goes_back else "gt"
+
+    def _read(self, text: str) -> tuple[Cursor, tuple[Any, ...]]:
         try:
             cursor = Cursor.decode(text)
-            values = self.values_at(cursor.place)
+            return cursor, self.values_at(cursor.place)
         except MalformedCursorError:
             told = "is not one of this list; take it from next or previous, or leave it out"
             raise BadParametersError({"cursor": [told]}) from None
-        lookup = "lt" if self.newest_first != cursor.goes_back else "gt"
-        return cursor.goes_back, _rows_beyond(lookup, self.fields, values)
 
-    def _link(self, edge: Sequence[RowT], *, goes_back: bool, exists: bool) -> str | None:
-        if not (exists and edge):
+    def _link(self, goes_back: bool, place: str | None) -> str | None:
+        if place is None:
             return None
-        cursor = Cursor(goes_back, self.place_of(edge[0]))
+        cursor = Cursor(goes_back, place)
         return replace_query_param(self._address, "cursor", cursor.encode())
 
     # For the OpenAPI document
@@ -167,23 +178,60 @@ class PlacePagination(BasePagination, ABC, Generic[RowT]):
 
 
 class NewestFirstPagination(PlacePagination[Execution]):
+    """With `may_show`, pages hold the rows it says yes to.
+
+    It is asked about few more than ROWS_ASKED_ABOUT rows a page: the page may be shorter than
+    asked for, or empty, and still have one after it.
+    """
+
     fields = ("created_at", "execution_id")
     newest_first = True
     shown = "executions"
+    may_show: Callable[[Execution], bool] | None = None
 
-    _place: Final = re.compile(rf"(-?[0-9]{{1,18}}) ({EXECUTION_ID_FORM})")
+    _place: Final = re.compile(rf"(-?[0-9]{{1,18}})(?: ({EXECUTION_ID_FORM}))?")
 
     def place_of(self, row: Execution) -> str:
-        return f"{(row.created_at - _EPOCH) // _MICROSECOND} {row.execution_id}"
+        return f"{_microseconds(row.created_at)} {row.execution_id}"
 
-    def values_at(self, place: str) -> tuple[datetime, str]:
+    def values_at(self, place: str) -> tuple[datetime, str] | tuple[datetime]:
         match = self._place.fullmatch(place)
         if match is None:
             raise MalformedCursorError(place)
         try:
-            return _EPOCH + int(match[1]) * _MICROSECOND, match[2]
+            moment = _EPOCH + int(match[1]) * _MICROSECOND
         except OverflowError:
             raise MalformedCursorError(place) from None
+        return (moment,) if match[2] is None else (moment, match[2])
+
+    def _page(
+        self, queryset: QuerySet[Execution], size: int, goes_back: bool
+    ) -> tuple[list[Execution], str | None]:
+        if self.may_show is None:
+            return super()._page(queryset, size, goes_back)
+        page: list[Execution] = []
+        before: Execution | None = None
+        for asked, row in enumerate(self._each(queryset, goes_back)):
+            if (
+                asked >= ROWS_ASKED_ABOUT
+                and before is not None
+                and row.created_at != before.created_at
+            ):
+                # The row may be one that must not be named: the place is the whole moment.
+                return page, str(_microseconds(row.created_at) + (-1 if goes_back else 1))
+            if self.may_show(row):
+                if len(page) == size:
+                    return page, self.place_of(page[-1])
+                page.append(row)
+            before = row
+        return page, None
+
+    def _each(self, queryset: QuerySet[Execution], goes_back: bool) -> Iterator[Execution]:
+        lookup, rest = self._lookup(goes_back), queryset
+        while batch := list(self._ordered(rest, goes_back)[:ROWS_READ_AT_ONCE]):
+            yield from batch
+            values = (batch[-1].created_at, batch[-1].execution_id)
+            rest = queryset.filter(_rows_beyond(lookup, self.fields, values))
 
 
 class StoryPagination(PlacePagination[Point]):
@@ -202,11 +250,15 @@ class StoryPagination(PlacePagination[Point]):
 
 def _rows_beyond(lookup: str, fields: Sequence[str], values: Sequence[Any]) -> Q:
     beyond = Q(**{f"{fields[0]}__{lookup}": values[0]})
-    if not fields[1:]:
+    if not values[1:]:
         return beyond
     # The first term is for the index: it excludes nothing.
     up_to = Q(**{f"{fields[0]}__{lookup}e": values[0]})
     return up_to & (beyond | _rows_beyond(lookup, fields[1:], values[1:]))
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def _page_size(text: str | None) -> int:

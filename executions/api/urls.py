@@ -6,6 +6,7 @@ from rest_framework.views import APIView
 from executions.api.activity_details import ActivityView, AnyText
 from executions.api.describing import DocsView, SchemaView
 from executions.api.story import StoryView
+from executions.api.tokens import TokensView, TokenView
 from executions.api.views import ExecutionDetailView, ExecutionListView
 
 register_converter(AnyText, "any_text")
@@ -30,6 +31,8 @@ urlpatterns = [
     path(
         f"{_EXECUTION}/activities/<any_text:activity_id>", ActivityView.as_view(), name="activity"
     ),
+    *paths("tokens", TokensView, "tokens"),
+    *paths("tokens/<slug:token_key>", TokenView, "token"),
     *paths("schema", SchemaView, "schema"),
     *paths("docs", DocsView, "docs"),
 ]

@@ -1,12 +1,15 @@
 """GET /api/v1/executions and /api/v1/executions/{execution_id}."""
 
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from executions import access
 from executions.api.answering import (
     ERRORS,
     EVENT_ID_HEADER,
@@ -45,7 +48,11 @@ class ExecutionListView(ExecutionsApiView, ListAPIView[Execution]):
     @extend_schema(
         operation_id="listExecutions",
         summary="Find executions",
-        description="Executions, newest first, page by page.",
+        description=(
+            "The executions that you may view, newest first, page by page. Where single "
+            "executions are permitted, a page may be shorter than asked for and still have a "
+            "`next`: only without one is it the last."
+        ),
         responses={
             200: ExecutionSerializer(many=True),
             400: OpenApiResponse(
@@ -56,6 +63,16 @@ class ExecutionListView(ExecutionsApiView, ListAPIView[Execution]):
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return self.list(request, *args, **kwargs)
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        queryset = super().filter_queryset(queryset)
+        condition = access.viewable(self.request.user)
+        if condition is not None:
+            return queryset.filter(condition)
+        # Nothing but each row's own answer can tell: the page asks for it.
+        pagination = cast(NewestFirstPagination, self.paginator)
+        pagination.may_show = partial(access.may_view_row, self.request.user)
+        return queryset
 
 
 class ExecutionDetailView(ExecutionsApiView):

@@ -10,14 +10,21 @@ from django.conf import settings
 from django.db import close_old_connections
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, PermissionDenied, UnsupportedMediaType
+from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from executions import access
-from executions.api.answering import ERRORS, EXECUTION_ID, ExecutionsApiView, MayView, no_execution
+from executions.api.answering import (
+    ERRORS,
+    EXECUTION_ID,
+    ExecutionsApiView,
+    MayView,
+    decoded_body,
+    no_execution,
+)
 from executions.api.errors import BadBodyError
 from executions.api.serializers import ErrorSerializer
 from executions.document import JsonObject
@@ -101,18 +108,6 @@ class ActingView(ExecutionsApiView):
     wanted: ClassVar[ExecutionStatus]
     told: ClassVar[str]
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
-        # Browsers add Basic credentials to what other sites' pages send, and DRF asks for
-        # a CSRF token only where a session lets in.
-        origin = request.headers.get("Origin")
-        if (
-            origin is not None
-            and origin.partition("://")[2] != request.get_host()
-            and origin not in settings.CSRF_TRUSTED_ORIGINS
-        ):
-            raise PermissionDenied("A page of another site may not act here.")
-
     def ask_temporal(self, act: Act, request: Request, execution_id: str) -> Response:
         reason = self._reason(request)
         execution = Execution.objects.filter(pk=execution_id).first()
@@ -147,17 +142,8 @@ class ActingView(ExecutionsApiView):
         return Response({"detail": f"{self.told} The stream tells what comes of it."}, status=202)
 
     def _reason(self, request: Request) -> str:
-        media_type = request.content_type.partition(";")[0].strip().lower()
-        # Not by DRF: it takes a body that a form's CSRF check has read for none.
-        if media_type not in ("", "application/json"):
-            raise UnsupportedMediaType(media_type[:80])
-        try:
-            body = msgspec.json.decode(request._request.body or b"{}", type=_Body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadBodyError(
-                "The body must be a JSON object with nothing but a reason, of at most "
-                f"{REASON_CHARACTERS:,} characters: {str(error)[:200]}"
-            ) from None
+        accepted = f"a reason, of at most {REASON_CHARACTERS:,} characters"
+        body = decoded_body(request, _Body, f"a JSON object with nothing but {accepted}")
         if self.needs_reason and not body.reason.strip():
             raise BadBodyError('A reason is needed: the body must be like {"reason": "why"}')
         return body.reason
@@ -175,9 +161,13 @@ class CancelSerializer(serializers.Serializer[JsonObject]):
     )
 
 
+# As str.strip() has it, in the words of JSON Schema.
+_NOT_BLANK: Final = r"[^\s\x1c-\x1f\x85]"
+
+
 class TerminateSerializer(serializers.Serializer[JsonObject]):
-    reason = serializers.CharField(
-        min_length=1, max_length=REASON_CHARACTERS, help_text="Kept in the run's history."
+    reason = serializers.RegexField(
+        _NOT_BLANK, max_length=REASON_CHARACTERS, help_text="Kept in the run's history."
     )
 
 

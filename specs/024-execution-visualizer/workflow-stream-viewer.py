@@ -10,8 +10,8 @@
     workflow-stream-viewer.py http://127.0.0.1:8000/api/v1/executions/ID --check
 
 It folds the stream's patches over the first snapshot, comes back with its cursor when a connection
-is lost, and compares its fold with the final snapshot. Servers that ask who you are get the Cookie
-header in the environment variable NEXUS_VIEWER_COOKIE.
+is lost, and compares its fold with the final snapshot. Servers that ask who you are get the token
+in the environment variable NEXUS_TOKEN, or the Cookie header in NEXUS_VIEWER_COOKIE.
 
 With --check there is no screen: a line for each message, then the verdict. Exit status:
   0  a final snapshot came, and the fold equals it
@@ -563,7 +563,7 @@ class Address:
         if found is None or not host or parts.scheme not in streams:
             raise AddressError(f"{inert(text)}: {accepted}")
         if parts.username is not None:
-            raise AddressError("an address holds no credentials: use NEXUS_VIEWER_COOKIE")
+            raise AddressError("an address holds no credentials: use NEXUS_TOKEN")
         query = [pair for pair in parse_qsl(parts.query) if pair[0] != "include"]
         if any(name == "replay" for name, _ in query):
             raise AddressError("give the place to begin with --replay, not in the address")
@@ -604,6 +604,7 @@ CLOSE_CODES: Mapping[int, tuple[str, Advice]] = {
     4429: ("too many connections", Advice.RECONNECT),
 }
 PASSING_HTTP_STATUSES = (408, 425, 429)
+HOW_TO_LOG_IN = "POST /api/v1/tokens gives a token: put it into NEXUS_TOKEN"
 
 
 def advice(code: int) -> Advice:
@@ -654,12 +655,13 @@ class Options:
     as after a lost connection.
     max_attempts: connections in a row that may bring nothing; 0 means without limit.
     strict: a broken protocol ends it; otherwise the viewer reconnects.
+    headers: what says who is asking.
     """
 
     replay: str | None = "0"
     max_attempts: int = 0
     strict: bool = False
-    cookie: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Follower:
@@ -733,7 +735,7 @@ class Follower:
         try:
             async with connect(
                 self.address.replaying(replay),
-                additional_headers={"Cookie": self.options.cookie} if self.options.cookie else None,
+                additional_headers=self.options.headers,
                 proxy=None if self.address.is_local else True,
                 max_size=LARGEST_MESSAGE_BYTES,
                 close_timeout=CLOSING_SECONDS,
@@ -825,9 +827,8 @@ class Follower:
         frame = closed.rcvd or closed.sent
         code = frame.code if frame else 1006
         reason = frame.reason if frame else ""
-        self._failed(
-            f"closed {code}: {inert(reason) or CLOSE_CODES.get(code, ('',))[0]}".rstrip(": ")
-        )
+        told = f"closed {code}: {inert(reason) or CLOSE_CODES.get(code, ('',))[0]}".rstrip(": ")
+        self._failed(f"{told} ({HOW_TO_LOG_IN})" if code == 4401 else told)
         if self._rehearsal is not None and advice(code) is Advice.DONE:
             self._end_rehearsal(self._rehearsal)
             self.link = replace(self.link, failures=0)
@@ -1728,21 +1729,32 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+# From the environment: arguments are shown to everyone on the machine.
+CREDENTIALS = (
+    ("NEXUS_TOKEN", "Authorization", "Token {}"),
+    ("NEXUS_VIEWER_COOKIE", "Cookie", "{}"),
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     command = parsed(arguments)
-    cookie = os.environ.get("NEXUS_VIEWER_COOKIE", "")
-    if not cookie.isprintable() or not cookie.isascii():
-        print("NEXUS_VIEWER_COOKIE holds characters that no header may hold", file=sys.stderr)
-        return 2
+    headers = {}
+    for variable, header, form in CREDENTIALS:
+        value = os.environ.get(variable, "")
+        if not value.isprintable() or not value.isascii():
+            print(f"{variable} holds characters that no header may hold", file=sys.stderr)
+            return 2
+        if value:
+            headers[header] = form.format(value)
     address: Address = command.address
-    if cookie and address.url.startswith("ws://") and not address.is_local:
-        print("Warning: the cookie travels unencrypted; use wss:// or https://", file=sys.stderr)
+    if headers and address.url.startswith("ws://") and not address.is_local:
+        print("Warning: your login travels unencrypted; use wss:// or https://", file=sys.stderr)
     limit = command.max_attempts
     options = Options(
         replay=None if command.replay == "none" else command.replay,
         max_attempts=limit if limit is not None else 5 if command.check else 0,
         strict=command.check,
-        cookie=cookie,
+        headers=headers,
     )
     try:
         if command.check:

@@ -6,12 +6,12 @@ from typing import Final
 from channels.db import database_sync_to_async
 from django.conf import settings
 
-from executions.access import may_view
 from executions.event_log import Head, find_event_id, read_head
 from executions.identifiers import EXECUTION_ID_FORM, EventId, is_execution_id
 from streaming.close_codes import CloseCode
 from streaming.consumer import Closing, Connection
 from streaming.execution_stream import ExecutionStream
+from streaming.heartbeats import Heartbeats
 from streaming.hub import hub
 from streaming.start import (
     MalformedReplayError,
@@ -36,19 +36,19 @@ async def on_connect_activityUpdates(connection: Connection) -> Closing:
         return Closing(CloseCode.BAD_REQUEST, str(error))
     if not is_execution_id(execution_id):
         return Closing(CloseCode.BAD_REQUEST, f"an execution id has the form {EXECUTION_ID_FORM}")
-    if not await _may_view(connection.user):
-        refusal = (
-            CloseCode.NOT_FOUND if connection.user.is_authenticated else CloseCode.NOT_AUTHENTICATED
-        )
+    connection.place_among_viewers(execution_id)
+    heartbeats = Heartbeats(connection.send_text, settings.NEXUS_HEARTBEAT_SECONDS)
+    refusal = await heartbeats.while_waiting(connection.refusal_to_view(execution_id))
+    if refusal is not None:
         return Closing(refusal, refusal.meaning)
     async with hub().view(execution_id) as view:
-        known = await _what_is_known(execution_id, wanted)
+        known = await heartbeats.while_waiting(_what_is_known(execution_id, wanted))
         if known is None:
             return Closing(CloseCode.NOT_FOUND, CloseCode.NOT_FOUND.meaning)
         head, kept = known
         if head.is_final and head.event_id == wanted:
             return Closing(CloseCode.DONE, CloseCode.DONE.meaning)
-        stream = ExecutionStream(view, connection.send_text, settings.NEXUS_HEARTBEAT_SECONDS)
+        stream = ExecutionStream(view, heartbeats)
         code = await stream.run(decide_start(wanted, head.event_id, kept), head.event_id)
         return Closing(code, code.meaning)
 
@@ -73,5 +73,3 @@ def _read_what_is_known(
 
 
 _what_is_known = database_sync_to_async(_read_what_is_known, thread_sensitive=False)
-
-_may_view = database_sync_to_async(may_view, thread_sensitive=False)

@@ -229,7 +229,7 @@ def encoded(plain: str) -> str:
         (f"cursor={encoded('next 1 ../x')}", "cursor", "next or previous"),
         (f"cursor={encoded('next 999999999999999999 x')}", "cursor", "next or previous"),
         (f"cursor={encoded('sideways 1 x')}", "cursor", "next or previous"),
-        (f"cursor={encoded('next 1')}", "cursor", "next or previous"),
+        (f"cursor={encoded('next 1 ')}", "cursor", "next or previous"),
         ("limit=5", "limit", "accepted are completed_after"),
         ("state=running&limit=5", "state", "page_size"),
         ("format=html", "format", "accepted are"),

@@ -40,6 +40,9 @@ DETAIL = "/api/v1/executions/{execution_id}"
 ACTIVITY = f"{DETAIL}/activities/{{activity_id}}"
 STORY = f"{DETAIL}/story"
 ACTING = [f"{DETAIL}/cancel", f"{DETAIL}/terminate"]
+TOKENS = "/api/v1/tokens"
+TOKEN = "/api/v1/tokens/{token_key}"
+TICKETS = "/api/v1/tickets"
 
 
 @pytest.fixture(autouse=True)
@@ -81,10 +84,11 @@ def test_the_document_is_valid_and_made_without_a_warning(tmp_path: Path) -> Non
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(target))
     written = yaml.safe_load(target.read_text())
     assert written["openapi"].startswith("3.")
-    assert set(written["paths"]) == {LIST, DETAIL, ACTIVITY, STORY, *ACTING}
     assert {path: set(methods) for path, methods in written["paths"].items()} == {
         **{path: {"get"} for path in (LIST, DETAIL, ACTIVITY, STORY)},
-        **{path: {"post"} for path in ACTING},
+        **{path: {"post"} for path in (*ACTING, TICKETS)},
+        TOKENS: {"get", "post"},
+        TOKEN: {"delete"},
     }
     assert written == yaml.safe_load(Client().get("/api/v1/schema").content)
 
@@ -136,12 +140,24 @@ def test_errors_the_event_id_and_the_statuses_are_described(described: JsonObjec
         errors = {"400", "401", "403", "404", "409", "415", "500", "503"}
         assert set(responses) == {"202", *errors}
         assert list(responses["503"]["headers"]) == ["Retry-After"]
+    for path, method, statuses in [
+        (TOKENS, "get", {"200", "400", "401", "403", "429", "500"}),
+        (TOKENS, "post", {"201", "400", "401", "403", "409", "415", "429", "500"}),
+        (TOKEN, "delete", {"204", "400", "401", "403", "404", "429", "500"}),
+    ]:
+        responses = described["paths"][path][method]["responses"]
+        assert set(responses) == statuses
+        assert list(responses["429"]["headers"]) == ["Retry-After"]
     schemas = described["components"]["schemas"]
     assert schemas["PendingState"]["enum"] == list(PendingState)
     assert schemas["AttemptOutcome"]["enum"] == list(AttemptOutcome)
     assert schemas["ExecutionStatus"]["enum"] == list(ExecutionStatus)
     assert schemas["ActivityStatus"]["enum"] == list(ActivityStatus)
-    assert "basicAuth" in described["components"]["securitySchemes"]
+    assert set(described["components"]["securitySchemes"]) == {
+        "basicAuth",
+        "cookieAuth",
+        "tokenAuth",
+    }
 
 
 def test_real_answers_are_as_described(described: JsonObject) -> None:
@@ -286,6 +302,23 @@ def test_what_is_known_beyond_the_document_is_as_described(described: JsonObject
         response = client.get(address)
         assert response.status_code == status
         assert_as_described(described, path, status, response.json())
+
+
+def test_what_is_told_of_tokens_is_as_described(described: JsonObject) -> None:
+    client = an_operator_client()
+    created = client.post(TOKENS, {"days": 1}, content_type="application/json")
+    key = created.json()["token_key"]
+    for response, path, method, status in [
+        (created, TOKENS, "post", 201),
+        (client.get(TOKENS), TOKENS, "get", 200),
+        (client.post(TOKENS, {"days": 0}, content_type="application/json"), TOKENS, "post", 400),
+        (client.post(TOKENS, "x", content_type="text/plain"), TOKENS, "post", 415),
+        (client.delete(f"{TOKENS}/none"), TOKEN, "delete", 404),
+        (Client().delete(f"{TOKENS}/{key}"), TOKEN, "delete", 401),
+    ]:
+        assert response.status_code == status
+        assert_as_described(described, path, status, response.json(), method)
+    assert client.delete(f"{TOKENS}/{key}").status_code == 204
 
 
 def test_what_is_not_described_would_be_noticed(described: JsonObject) -> None:

@@ -26,6 +26,7 @@ class FakeClient:
         self.calls: list[tuple[list[str], list[str]]] = []
         self.answers = list(answers)
         self.commands: list[tuple[object, ...]] = []
+        self.deleted: list[str] = []
 
     def register_script(self, text: str) -> Callable[..., object]:
         self.script_text = text
@@ -35,6 +36,9 @@ class FakeClient:
             return self.answers.pop(0)
 
         return call
+
+    def unlink(self, key: str) -> None:
+        self.deleted.append(key)
 
     def pipeline(self, transaction: bool) -> "FakeClient":
         assert not transaction, "the keys are of several slots"

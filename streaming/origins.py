@@ -5,9 +5,7 @@ name that it has made to point here. Programs that are no browsers send no Origi
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 
@@ -29,25 +27,3 @@ def origin_is_allowed(
         return False
     domain, _ = split_domain_port(netloc)
     return bool(domain) and validate_host(domain, allowed_hosts)
-
-
-class OriginCheck:
-    """ASGI middleware for WebSockets: a foreign page gets HTTP 403 instead of a connection."""
-
-    def __init__(self, application: Any) -> None:
-        self._application = application
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        allowed = origin_is_allowed(
-            headers.get(b"origin"),
-            headers.get(b"host"),
-            settings.ALLOWED_HOSTS,
-            settings.CSRF_TRUSTED_ORIGINS,
-        )
-        if allowed:
-            await self._application(scope, receive, send)
-        else:
-            # Not channels' WebsocketDenier: it subscribes to the channel layer to say no.
-            await receive()
-            await send({"type": "websocket.close"})
