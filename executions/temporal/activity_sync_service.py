@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from executions.recording import RecordingError
 from executions.signals import writing_begins
+from executions.temporal import metrics
 from executions.temporal.following import leases
 from executions.temporal.following.call_pace import CallPace
 from executions.temporal.following.database import DatabaseThreads
@@ -218,8 +219,10 @@ class ActivitySyncService:
         )
         if taken:
             log.info("runs_taken_over", count=len(taken))
+            metrics.runs_taken_over.inc(len(taken))
         for run in taken:
             self._begin(run.workflow_id, run.run_id, run.position)
+        metrics.lease_held()
 
     def _begin(self, workflow_id: str, run_id: str, position: int) -> None:
         if run_id in self._following:
@@ -241,6 +244,7 @@ class ActivitySyncService:
         self._following[run_id] = asyncio.create_task(self._mirror(workflow_id, run_id, follower))
 
     async def _mirror(self, workflow_id: str, run_id: str, follower: RunFollower) -> None:
+        metrics.runs_followed.inc()
         try:
             end = await follower.follow()
         except RunGoneError as error:
@@ -259,6 +263,7 @@ class ActivitySyncService:
                 if end.next_run_id is not None:
                     self.follow(workflow_id, end.next_run_id)
         finally:
+            metrics.runs_followed.dec()
             del self._followers[run_id]
             del self._following[run_id]
             if self._wanted:

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from executions.temporal.following.backoff import backoff_seconds
+from executions.temporal.metrics import temporal_limits
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ class CallPace:
         # Without the burst: what was held back does not come all at once.
         self._due = max(self._due, self._resumed_at + self._burst_seconds)
         log.warning("temporal_limit_reached", pause_seconds=round(self._pause_seconds, 3))
+        temporal_limits.inc()
 
     def answered(self) -> None:
         """A call was answered: the next pause is a short one again."""

@@ -17,6 +17,7 @@ from django.db import Error as DatabaseError
 from executions.temporal.following.backoff import backoff_seconds
 from executions.temporal.following.database import DatabaseThreads
 from executions.temporal.live.hints import ActivityHint, HeartbeatSent, HintQueue, RunSeen
+from executions.temporal.metrics import hints_dropped
 from executions.temporal.mirroring.live_states import record_hints
 
 log = structlog.get_logger(__name__)
@@ -106,6 +107,7 @@ class HintRecorder:
                 dropped += not self._keep(hint)
         if dropped:
             log.warning("hints_dropped", count=dropped)
+            hints_dropped.inc(dropped)
 
     def _keep(self, hint: ActivityHint) -> bool:
         """Whether there was room for it."""

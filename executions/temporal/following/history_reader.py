@@ -15,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from executions.temporal.following.backoff import backoff_seconds
 from executions.temporal.following.call_pace import CallPace
 from executions.temporal.following.decoding import converter_of_run, decode, drop_payloads
+from executions.temporal.metrics import history_read_failures
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +68,7 @@ class HistoryReader:
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     raise RunGoneError(f"Temporal has no run {self._run_id}") from error
+                history_read_failures.inc()
                 if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
                     self._pace.exhausted()
                     await self._pace.resumed()

@@ -8,6 +8,7 @@ import structlog
 from django.db import Error as DatabaseError
 from temporalio.api.history.v1 import HistoryEvent
 
+from executions.temporal import metrics
 from executions.temporal.following.backoff import backoff_seconds
 from executions.temporal.following.database import DatabaseThreads
 from executions.temporal.following.history_reader import RunGoneError
@@ -87,7 +88,8 @@ class RunFollower:
         describing = asyncio.create_task(self._describe())
         try:
             while (page := await self._next_page()) is not None:
-                end = await self._record(page)
+                with metrics.recording():
+                    end = await self._record(page)
                 self._tell_whether_pending()
                 if end is not None or self._fold.is_closed:
                     return end
@@ -119,6 +121,7 @@ class RunFollower:
         if changes:
             position = page[-1].event_id
             await self._write(histories.record_history, self._run_id, changes, position)
+            metrics.recorded(page[-1])
             self._recorded()
         return next((told for told in changes if isinstance(told, RunClosed)), None)
 
@@ -175,6 +178,7 @@ class RunFollower:
             try:
                 return await self._database.run(job, *args, **kwargs)
             except DatabaseError as error:
+                metrics.record_failures.inc()
                 wait = next(waits)
                 log.warning(
                     "run_not_recorded",

@@ -14,6 +14,7 @@ from executions.temporal.connecting import TemporalUnreachableError, connect, ru
 from executions.temporal.examples.activities import ALL_ACTIVITIES
 from executions.temporal.examples.workflows import ALL_WORKFLOWS
 from executions.temporal.plugin import NexusPlugin
+from executions.temporal.worker_health import HealthNotServedError, serve_worker_health
 
 GRACE: Final = timedelta(seconds=3)
 """How long running activities may go on after the worker was told to stop."""
@@ -44,22 +45,53 @@ class Command(BaseCommand):
             default=30.0,
             help="how long to wait for Temporal to answer (default: %(default)g)",
         )
+        parser.add_argument(
+            "--metrics-port",
+            type=int,
+            metavar="PORT",
+            help="serve Prometheus metrics, /health/live and /health/ready on this port, "
+            "without a login (default: not at all)",
+        )
+        parser.add_argument(
+            "--metrics-host",
+            default="127.0.0.1",
+            metavar="ADDRESS",
+            help="the address to serve them on (default: %(default)s)",
+        )
 
     def handle(
-        self, *, task_queue: str, whole_namespace: bool, wait_seconds: float, **options: Any
+        self,
+        *,
+        task_queue: str,
+        whole_namespace: bool,
+        wait_seconds: float,
+        metrics_port: int | None,
+        metrics_host: str,
+        **options: Any,
     ) -> None:
         plugin = NexusPlugin(whole_namespace=whole_namespace)
+        served = None if metrics_port is None else (metrics_host, metrics_port)
         try:
-            run_to_the_end(self._work(task_queue, plugin, wait_seconds))
+            run_to_the_end(self._work(task_queue, plugin, wait_seconds, served))
+        except HealthNotServedError as error:
+            raise CommandError(str(error)) from error
         except TemporalUnreachableError as error:
             raise CommandError(str(error)) from error
         except RuntimeError as error:
             # The SDK's name for whatever ends a worker, as a namespace that is not there.
             raise CommandError(f"the worker has ended: {error}") from error
 
-    async def _work(self, task_queue: str, plugin: NexusPlugin, wait_seconds: float) -> None:
+    async def _work(
+        self,
+        task_queue: str,
+        plugin: NexusPlugin,
+        wait_seconds: float,
+        served: tuple[str, int] | None,
+    ) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        if served is not None:
+            serve_worker_health(*served, loop)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         stopping = asyncio.create_task(stop.wait())
