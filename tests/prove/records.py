@@ -28,6 +28,7 @@ class FaultKind(StrEnum):
 
     WRITER_KILLED = "writer killed"
     WEB_KILLED = "web process killed"
+    WEB_ENDED = "web process asked to end"
     VALKEY_KILLED = "Valkey killed, restarted empty"
     VALKEY_EMPTIED = "Valkey emptied"
     VALKEY_STOPPED = "Valkey stopped and continued"
@@ -117,6 +118,9 @@ class Reading:
     status: int
     event_id: str | None
     document: JsonObject | None
+    asked_at: float | None = None
+    text: str = ""
+    """The answer's body where it is no document."""
 
 
 @dataclass(frozen=True)

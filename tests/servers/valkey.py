@@ -21,18 +21,28 @@ class ValkeyServer:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        self.url = f"unix://{directory / 'valkey.sock'}"
+        self.url = f"unix://{self.socket}"
         self.client = redis.Redis.from_url(
             self.url, decode_responses=True, retry=Retry(ConstantBackoff(0.01), 500)
         )
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process_id(self) -> int | None:
+        """None while it does not run."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self._directory / "valkey.sock"
 
     def start(self) -> None:
         """Start, empty, and wait until it answers."""
         with (self._directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [get_binary_path(), "--port", "0", "--unixsocket",
-                 self._directory / "valkey.sock", "--save", "", "--dir", self._directory],
+                 self.socket, "--save", "", "--dir", self._directory],
                 stdout=log, stderr=log, preexec_fn=end_with_parent,
             )  # fmt: skip
         self.client.ping()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,7 @@ def web_running(
     log: Path,
     environment: Mapping[str, str],
     application: str = "nexus_project.asgi:application",
+    flags: Sequence[str] = (),
 ) -> Iterator[WebServer]:
     """Run a server on a free port, in this environment, until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -52,7 +53,7 @@ def web_running(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "nexus_project.daphne_server",
-             "-b", "127.0.0.1", "-p", str(port), application],
+             "-b", "127.0.0.1", "-p", str(port), *flags, application],
             env=dict(environment), stdout=output, stderr=output,
             preexec_fn=end_with_parent,
         )  # fmt: skip
