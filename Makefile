@@ -4,27 +4,29 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 PYTEST_ARGS ?=
+PROVE_ARGS ?=
 # Tests wait for real servers more than they compute: one worker more than there are cores.
 PYTEST = $(BIN)/pytest -n $$(($$(nproc 2>/dev/null || echo 2) + 1)) --dist loadfile
 # What decides without reading, writing or waiting: every branch of it is tested.
 PURE := executions/attempts.py,executions/batches.py,executions/document.py,$\
 	executions/events.py,$\
 	executions/identifiers.py,executions/patches.py,executions/simulation.py,$\
-	executions/statuses.py,executions/values.py,executions/temporal/history/*,$\
+	executions/statuses.py,executions/values.py,executions/verification.py,$\
+	executions/temporal/history/*,$\
 	executions/temporal/live/descriptions.py,executions/temporal/live/precedence.py,$\
 	executions/temporal/live/retries.py,$\
-	streaming/close_codes.py,streaming/schemas/visualization.py,streaming/start.py,$\
-	streaming/tail.py
+	streaming/close_codes.py,streaming/limits.py,streaming/schemas/visualization.py,$\
+	streaming/start.py,streaming/tail.py,streaming/verification.py
 LOCK_ARGS ?=
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --python-version 3.11 --extra embedded --extra viewer $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock clean environment dev-environment
+.PHONY: help run test prove prove-mutants fuzz lint format lock clean environment dev-environment
 
 help: ## list these commands
 	@echo "Nexus. Commands:"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 run: environment ## start everything on this machine; Ctrl-C stops it (NEXUS_PORT, NEXUS_DATA_DIR)
 	@exec $(PYTHON) manage.py up --until-parent-exits $$PPID
@@ -39,6 +41,15 @@ test: lint ## check everything that must hold, on SQLite and on PostgreSQL (PYTE
 	@NEXUS_TEST_DATABASE=postgresql $(PYTEST) -m database \
 		--cov --cov-append --cov-report=term-missing:skip-covered $(PYTEST_ARGS) \
 		|| $(if $(PYTEST_ARGS),[ $$? -eq 5 ],false)
+
+prove: dev-environment ## break things under the product for minutes, judge what all saw (PROVE_ARGS="--seed 7")
+	@exec $(PYTHON) -m tests.prove $(PROVE_ARGS)
+
+prove-mutants: dev-environment ## break the product in each promise's heart, and see each break caught
+	@exec $(PYTHON) -m tests.prove.mutations
+
+fuzz: dev-environment ## try hostile input for long, with fresh seeds (TIMES=50 the examples of `make test`)
+	@NEXUS_FUZZ_TIMES=$(or $(TIMES),50) $(PYTEST) -o timeout=0 $(PYTEST_ARGS) tests/fuzzing
 
 lint: dev-environment ## check format, style, types and who may import whom
 	@echo "ruff format, ruff check, mypy, lint-imports"

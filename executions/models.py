@@ -52,6 +52,7 @@ class Execution(SavedThroughRecording):
         permissions = (
             ("cancel_execution", "Can cancel execution"),
             ("terminate_execution", "Can terminate execution"),
+            ("view_metrics", "Can view metrics"),
         )
         indexes = (
             models.Index(fields=["-created_at", "-execution_id"], name="execution_newest"),

@@ -2,7 +2,6 @@
 
 import os
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 
@@ -10,12 +9,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus_project.settings")
 http_application = get_asgi_application()
 
 # These need Django's apps, which the line above has loaded.
-from nexus_project.origins import OriginCheck  # noqa: E402
+from nexus_project.health import Probes  # noqa: E402
+from streaming.callers import Callers  # noqa: E402
 from streaming.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": http_application,
-        "websocket": OriginCheck(AuthMiddlewareStack(URLRouter(websocket_urlpatterns()))),
+        "http": Probes(http_application),
+        "websocket": Callers(URLRouter(websocket_urlpatterns())),
     }
 )

@@ -5,14 +5,35 @@ import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
-from environs import Env, validate
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env, EnvError, validate
 
 from nexus_project.embedded import addresses
+from nexus_project.logs import line_processors, plainly
+from streaming.limits import DEFAULT_LIMITS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
+
+
+def _valkey_url(default: str) -> str:
+    url: str = env.str("VALKEY_URL", default)
+    try:
+        parts = urlsplit(url)
+        is_valkey = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
+    except ValueError:
+        is_valkey = False
+    if not is_valkey:
+        # Without the cause: it quotes part of a password that holds a slash.
+        raise ImproperlyConfigured(
+            "VALKEY_URL must be redis://[user:password@]host[:port][/number], the same with "
+            "rediss://, or unix://path; in a password, write / # ? % @ : as %2F and so on"
+        ) from None
+    return url
+
 
 # Where Nexus runs and what it talks to
 
@@ -21,7 +42,7 @@ NEXUS_HOST: str = env.str("NEXUS_HOST", "127.0.0.1")
 NEXUS_PORT: int = env.int("NEXUS_PORT", 8000, validate=validate.Range(min=1, max=65535))
 
 _embedded = addresses.recorded(NEXUS_DATA_DIR)
-VALKEY_URL: str = env.str("VALKEY_URL", _embedded.valkey_url or "redis://127.0.0.1:6379/0")
+VALKEY_URL: str = _valkey_url(_embedded.valkey_url or "redis://127.0.0.1:6379/0")
 TEMPORAL_ADDRESS: str = env.str("TEMPORAL_ADDRESS", _embedded.temporal_address or "127.0.0.1:7233")
 TEMPORAL_NAMESPACE: str = env.str("TEMPORAL_NAMESPACE", "default")
 NEXUS_TASK_QUEUE: str = env.str("NEXUS_TASK_QUEUE", "nexus-examples")
@@ -29,6 +50,16 @@ NEXUS_TASK_QUEUE: str = env.str("NEXUS_TASK_QUEUE", "nexus-examples")
 NEXUS_HEARTBEAT_SECONDS: float = env.float(
     "NEXUS_HEARTBEAT_SECONDS", 30.0, validate=validate.Range(min=0, min_inclusive=False)
 )
+NEXUS_CONNECTIONS_PER_PROCESS: int = env.int(
+    "NEXUS_CONNECTIONS_PER_PROCESS", DEFAULT_LIMITS.process, validate=validate.Range(min=1)
+)
+NEXUS_CONNECTIONS_PER_USER: int = env.int(
+    "NEXUS_CONNECTIONS_PER_USER", DEFAULT_LIMITS.user, validate=validate.Range(min=1)
+)
+NEXUS_CONNECTIONS_PER_EXECUTION: int = env.int(
+    "NEXUS_CONNECTIONS_PER_EXECUTION", DEFAULT_LIMITS.execution, validate=validate.Range(min=1)
+)
+NEXUS_DRAIN_SECONDS: float = env.float("NEXUS_DRAIN_SECONDS", 10.0, validate=validate.Range(min=0))
 NEXUS_OPEN_READING: bool = env.bool("NEXUS_OPEN_READING", False)
 
 # Django
@@ -80,6 +111,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "nexus_project.secure_cookies.SecureCookiesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -110,9 +142,16 @@ TEMPLATES = [
 
 def _database() -> dict[str, Any]:
     """DATABASE_URL as Django wants it, with what each engine needs to keep writers in order."""
-    database: dict[str, Any] = env.dj_db_url(
-        "DATABASE_URL", f"sqlite:///{NEXUS_DATA_DIR / 'nexus.sqlite3'}"
-    )
+    try:
+        database: dict[str, Any] = env.dj_db_url(
+            "DATABASE_URL", f"sqlite:///{NEXUS_DATA_DIR / 'nexus.sqlite3'}"
+        )
+    except EnvError:
+        # Without the cause: it quotes part of a password that holds a slash.
+        raise ImproperlyConfigured(
+            "DATABASE_URL must be postgresql://user[:password]@host[:port]/name or "
+            "sqlite:///path; in a password, write / # ? % @ : as %2F and so on"
+        ) from None
     options = database.setdefault("OPTIONS", {})
     if database["ENGINE"].endswith("sqlite3"):
         options.setdefault("transaction_mode", "IMMEDIATE")
@@ -157,9 +196,9 @@ SERVESTATIC_USE_FINDERS = True
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    # Basic first: its challenge makes an anonymous request 401 rather than 403.
+    # Its challenge makes an anonymous request 401 rather than 403: before the session's.
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework.authentication.BasicAuthentication",
+        "executions.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -167,12 +206,17 @@ REST_FRAMEWORK = {
 
 # Tokens of programs, of which the database holds hashes
 
-REST_KNOX = {"TOKEN_TTL": timedelta(days=30), "TOKEN_PREFIX": "nexus_"}
+REST_KNOX = {
+    "TOKEN_TTL": timedelta(days=30),
+    "TOKEN_PREFIX": "nexus_",
+    "TOKEN_LIMIT_PER_USER": 100,
+}
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Nexus",
     "DESCRIPTION": "Executions of workflows: the same documents that the streams carry.",
     "VERSION": "1",
+    "DEFAULT_GENERATOR_CLASS": "executions.api.openapi.DocumentGenerator",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -187,12 +231,9 @@ LOGGING = {
     "formatters": {
         "line": {
             "()": structlog.stdlib.ProcessorFormatter,
-            "processors": [
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.KeyValueRenderer(
-                    key_order=["timestamp", "level", "logger", "event"]
-                ),
-            ],
+            "processors": line_processors(
+                env.str("NEXUS_LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
+            ),
             "foreign_pre_chain": [
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
@@ -201,7 +242,10 @@ LOGGING = {
             ],
         },
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"plainly": {"()": lambda: plainly}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["plainly"]},
+    },
     "root": {"handlers": ["console"], "level": env.str("NEXUS_LOG_LEVEL", "WARNING")},
 }
 

@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 
 from executions.api.errors import unknown_path
+from nexus_project.metrics import MetricsView
 
 admin.site.site_header = admin.site.site_title = "Nexus"
 admin.site.index_title = "What the workflows are doing"
@@ -14,6 +15,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("executions.api.urls")),
     path("api/v1/", include("executions.temporal.urls")),
+    path("api/v1/", include("streaming.urls")),
+    path("metrics", MetricsView.as_view()),
     re_path(r"^api(/.*)?$", unknown_path),
 ]
 

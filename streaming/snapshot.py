@@ -8,6 +8,7 @@ from executions.document import JsonObject
 from executions.events import event_timestamp
 from executions.identifiers import EventId
 from executions.snapshots import read_snapshot
+from streaming.metrics import snapshots_read
 from streaming.schemas.visualization import InitialSnapshot, Resync, ResyncReason, encode
 
 
@@ -43,6 +44,7 @@ def _read(execution_id: str) -> SnapshotMessage | None:
     snapshot = read_snapshot(execution_id)
     if snapshot is None:
         return None
+    snapshots_read.inc()
     head, is_final, document = snapshot
     # The closing patch and the final snapshot are written at one instant, one after the other.
     event_id = EventId(head.milliseconds, head.sequence - 1) if is_final else head

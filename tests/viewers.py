@@ -7,13 +7,14 @@ database from its own thread.
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from executions.document import JsonObject
 
@@ -33,6 +34,11 @@ class Viewer:
         self._connection = connection
         self._news = threading.Condition()
         self._reading = viewers.start(self._read())
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server selected."""
+        return self._connection.subprotocol
 
     @property
     def event_ids(self) -> list[str]:
@@ -105,17 +111,34 @@ class Viewers:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.start(coroutine).result(DEADLINE_SECONDS)
 
-    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Viewer:
+    def open(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] | None = None,
+    ) -> Viewer:
         """Connect; raises what the client library raises when the handshake is refused."""
-        return self.open_many([url], headers)[0]
+        return self.open_many([url], headers, subprotocols)[0]
 
-    def open_many(self, urls: list[str], headers: Mapping[str, str] | None = None) -> list[Viewer]:
+    def open_many(
+        self,
+        urls: list[str],
+        headers: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] | None = None,
+    ) -> list[Viewer]:
         """Connect to all at once."""
+        offered = None if subprotocols is None else [Subprotocol(each) for each in subprotocols]
 
         async def connect_all() -> list[ClientConnection]:
             return await asyncio.gather(
                 *(
-                    connect(url, max_size=None, additional_headers=headers, compression=None)
+                    connect(
+                        url,
+                        max_size=None,
+                        additional_headers=headers,
+                        compression=None,
+                        subprotocols=offered,
+                    )
                     for url in urls
                 )
             )

@@ -1,6 +1,7 @@
 """Adopting Nexus in one's own Django project, word for word as the README says."""
 
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -137,6 +138,8 @@ def test_without_streaming_rest_works_and_nothing_is_published(
     project = OwnProject(tmp_path, valkey.url)
     settings = tmp_path / "ownproject" / "settings.py"
     settings.write_text(settings.read_text().replace('"streaming",', ""))
+    urls = tmp_path / "ownproject" / "urls.py"
+    urls.write_text(re.sub(r".*streaming\.urls.*\n", "", urls.read_text()))
     project.run("-m", "django", "migrate", "--verbosity", "0")
     shown = project.run_code(
         f"{WRITING}\n{LOGIN}\n"

@@ -13,7 +13,7 @@ from executions.identifiers import EventId
 from executions.models import Event
 from executions.recording import changing
 from streaming import sources
-from streaming.sources import EventLogSource, EventSource, StreamSource
+from streaming.sources import EventLogSource, EventSource, StreamSource, UnknownCursorError
 from streaming.stream import stream_key
 from streaming.valkey import READING_SECONDS, UNREACHABLE, reading_client
 from tests.integration.watching import in_thread
@@ -74,6 +74,15 @@ def lose(execution_id: str, valkey: ValkeyServer, lost: list[CommittedEvent]) ->
     Event.unrecorded_writes.filter(execution_id=execution_id, sequence__in=sequences).delete()
 
 
+async def nothing_after(source: EventSource, execution_id: str, cursor: EventId) -> bool:
+    """The log knows for sure that there is no such event, and says so."""
+    if isinstance(source, StreamSource):
+        return await source.read_after(execution_id, cursor) == []
+    with pytest.raises(UnknownCursorError):
+        await source.read_after(execution_id, cursor)
+    return True
+
+
 class TestContract:
     async def test_without_cursor_it_begins_with_the_first_event(
         self, source: EventSource, execution_id: str, log: list[CommittedEvent]
@@ -102,20 +111,27 @@ class TestContract:
             read += step
         assert read == log
 
-    async def test_cursor_of_the_future_has_no_successor(
+    async def test_cursor_that_is_none_of_the_executions_has_no_successor(
         self, source: EventSource, execution_id: str, log: list[CommittedEvent]
     ) -> None:
         newest = log[-1].event_id
-        for further in (1, 500):
-            future = EventId(newest.milliseconds + further, newest.sequence + further)
-            assert await source.read_after(execution_id, future) == []
+        foreign = [
+            EventId(newest.milliseconds + further, newest.sequence + further)
+            for further in (1, 500, 10**15)
+        ]
+        foreign += [
+            EventId(event.event_id.milliseconds + 1, event.event_id.sequence) for event in log
+        ]
+        foreign += [EventId(0, event.event_id.sequence) for event in log]
+        for cursor in foreign:
+            assert await nothing_after(source, execution_id, cursor)
 
     @pytest.mark.parametrize("unknown", ["no-such-execution", "", "a b", "x" * 100, "\x00", "é"])
     async def test_unknown_execution_has_no_events(
         self, source: EventSource, execution_id: str, unknown: str
     ) -> None:
         assert await source.read_after(unknown, None) == []
-        assert await source.read_after(unknown, EventId(1, 1)) == []
+        assert await nothing_after(source, unknown, EventId(1, 1))
 
     async def test_other_executions_events_are_not_read(
         self, source: EventSource, execution_id: str, log: list[CommittedEvent]
@@ -136,7 +152,11 @@ class TestContract:
         await in_thread(lose, execution_id, valkey, log[:lost])
         assert await source.read_after(execution_id, None) == []
         for position, event in enumerate(log):
-            continued = log[position + 1 :] if position + 1 >= lost else []
+            # a cursor whose own event is lost may be of anything
+            continued = log[position + 1 :] if position >= lost else []
+            if lost == EVENTS:
+                assert await nothing_after(source, execution_id, event.event_id)
+                continue
             assert await source.read_after(execution_id, event.event_id) == continued
 
     async def test_reading_stops_at_a_gap_in_the_middle(
@@ -150,7 +170,8 @@ class TestContract:
         assert await source.read_after(execution_id, None) == log[:5]
         assert await source.read_after(execution_id, log[2].event_id) == log[3:5]
         assert await source.read_after(execution_id, log[4].event_id) == []
-        assert await source.read_after(execution_id, log[5].event_id) == log[6:]
+        assert await source.read_after(execution_id, log[5].event_id) == []
+        assert await source.read_after(execution_id, log[6].event_id) == log[7:]
 
 
 class TestWhatOthersWroteIntoAStream:

@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from executions.event_log import read_events
+from executions.event_log import find_event_id, read_events
 from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from executions.models import Event
@@ -42,6 +43,11 @@ def assert_stream_is_the_log(valkey: ValkeyServer, execution_id: str) -> None:
     entries = valkey.client.xrange(stream_key(execution_id))
     log = assert_log_is_whole(execution_id)
     assert entries == [(str(event_id), {"message": text}) for event_id, text in log]
+
+
+def publish_again(execution_id: str, events: Sequence[CommittedEvent]) -> None:
+    previous = find_event_id(execution_id, events[0].event_id.sequence - 1)
+    publisher().publish(execution_id, events, previous)
 
 
 def filled() -> None:
@@ -126,8 +132,8 @@ class TestLostStreams:
             report(execution_id, number / 10)
         log = read_events(execution_id, -1, 100)
         for event in (log[3], log[0], log[4], log[4], log[1]):
-            publisher().publish(execution_id, [event])
-            publisher().publish(execution_id, log)
+            publish_again(execution_id, [event])
+            publish_again(execution_id, log)
         assert_stream_is_the_log(valkey, execution_id)
 
     @pytest.mark.parametrize("by", ["publication", "request"])
@@ -135,23 +141,42 @@ class TestLostStreams:
         execution_id = an_execution("step")
         log = make_log_longer(execution_id, 2 * EVENTS_PER_FILL + 7)
         if by == "publication":
-            publisher().publish(execution_id, log[-1:])
+            publish_again(execution_id, log[-1:])
         else:
             publisher().fill(execution_id)
         filled()
         expected = [str(event.event_id) for event in log]
         assert valkey.stream_ids(stream_key(execution_id)) == expected
 
-    def test_log_without_its_beginning_does_not_keep_anyone_busy(
-        self, valkey: ValkeyServer
+    @pytest.mark.parametrize("trimmed", [False, True])
+    def test_pruned_log_makes_a_stream_of_what_it_keeps(
+        self, valkey: ValkeyServer, trimmed: bool
     ) -> None:
         execution_id = an_execution("step")
-        report(execution_id, 0.1)
-        Event.unrecorded_writes.filter(execution_id=execution_id, sequence=0).delete()
-        valkey.client.flushall()
-        report(execution_id, 0.2)
+        key = stream_key(execution_id)
+        for number in range(4):
+            report(execution_id, number / 10)
+        Event.unrecorded_writes.filter(execution_id=execution_id, sequence__lt=3).delete()
+        if trimmed:
+            valkey.client.xtrim(key, maxlen=0, approximate=False)
+        else:
+            valkey.client.flushall()
+        report(execution_id, 0.9)
         filled()
-        assert valkey.stream_ids(stream_key(execution_id)) == []
+        kept = [str(event.event_id) for event in read_events(execution_id, -1, 10)]
+        assert valkey.stream_ids(key) == (kept[-1:] if trimmed else kept)
+
+    def test_event_that_is_early_never_begins_a_stream(self, valkey: ValkeyServer) -> None:
+        execution_id = an_execution("step")
+        report(execution_id, 0.1)
+        report(execution_id, 0.2)
+        log = read_events(execution_id, -1, 10)
+        valkey.client.flushall()
+        writer = StreamWriter(writing_client())
+        appended = writer.append(execution_id, log[2:], log[1].event_id)
+        assert appended.stopped_at_gap
+        assert not appended.deleted
+        assert not valkey.client.exists(stream_key(execution_id))
 
 
 def make_log_longer(execution_id: str, count: int) -> list[CommittedEvent]:
@@ -200,12 +225,15 @@ class TestValkeyAway:
     ) -> None:
         ids = [an_execution("step") for _ in range(20)]
         events = {execution_id: made_but_not_published(execution_id) for execution_id in ids}
+        befores = {execution_id: find_event_id(execution_id, 0) for execution_id in ids}
         seconds: dict[str, float] = {}
 
         def publish(execution_id: str) -> None:
             began = time.monotonic()
+            previous = befores[execution_id]
             for event in events[execution_id]:
-                publisher().publish(execution_id, [event])
+                publisher().publish(execution_id, [event], previous)
+                previous = event.event_id
             seconds[execution_id] = time.monotonic() - began
 
         with valkey.stopped():
@@ -217,7 +245,7 @@ class TestValkeyAway:
             assert len(seconds) == 20
             assert max(seconds.values()) < GENEROUS_SECONDS
             began = time.monotonic()
-            publisher().publish(ids[0], events[ids[0]])
+            publisher().publish(ids[0], events[ids[0]], befores[ids[0]])
             assert time.monotonic() - began < 0.5, "a writer waited for what is known to be away"
         filled()
         for execution_id in ids:
@@ -237,9 +265,9 @@ class TestValkeyAway:
         log = read_events(execution_id, -1, 10)
         with valkey_killed(valkey):
             own = ActivityUpdatePublisher(StreamWriter(writing_client()))
-            own.publish(execution_id, log)
+            own.publish(execution_id, log, None)
         for given in ("", "no-such-execution", "\x00", "x" * 1_000):
-            own.publish(given, log[1:] or log)
+            own.publish(given, log, None)
         assert own.wait_until_filled(20)
         assert own.backlog_size == 0
 
@@ -251,27 +279,76 @@ def made_but_not_published(execution_id: str) -> list[CommittedEvent]:
     return read_events(execution_id, 0, 10)
 
 
-class TestPoisonedStream:
+class TestStreamOfSomebodyElse:
+    """Under the key of our stream is what we did not write: it is replaced at the next change."""
+
+    def poison_by_list(self, valkey: ValkeyServer, key: str) -> None:
+        valkey.client.delete(key)
+        valkey.client.lpush(key, "no stream")
+
+    def poison_by_empty_stream(self, valkey: ValkeyServer, key: str) -> None:
+        valkey.client.delete(key)
+        valkey.client.xgroup_create(key, "group", mkstream=True)
+
+    def poison_by_entry_of_now(self, valkey: ValkeyServer, key: str) -> None:
+        valkey.client.xadd(key, {"hello": "world"})
+
+    def poison_by_huge_id(self, valkey: ValkeyServer, key: str) -> None:
+        valkey.client.xadd(key, {"message": "{}"}, id="18446744073709551615-18446744073709551615")
+
+    def poison_by_id_of_the_far_future(self, valkey: ValkeyServer, key: str) -> None:
+        valkey.client.xadd(key, {"message": "{}"}, id="99999999999999-500")
+
+    def poison_by_next_sequence(self, valkey: ValkeyServer, key: str) -> None:
+        newest = valkey.stream_ids(key)[-1]
+        milliseconds, sequence = newest.split("-")
+        valkey.client.xadd(key, {"message": "{}"}, id=f"{milliseconds}-{int(sequence) + 1}")
+
+    def poison_by_deleting_the_newest(self, valkey: ValkeyServer, key: str) -> None:
+        valkey.client.xdel(key, valkey.stream_ids(key)[-1])
+        valkey.client.xadd(key, {"message": "{}"})
+
+    @pytest.mark.parametrize(
+        "poison",
+        ["list", "empty_stream", "entry_of_now", "huge_id", "id_of_the_far_future",
+         "next_sequence", "deleting_the_newest"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("healed_by", ["change", "fill", "sweep"])
+    def test_it_is_replaced(self, valkey: ValkeyServer, poison: str, healed_by: str) -> None:
+        execution_id = an_execution("step")
+        report(execution_id, 0.1)
+        getattr(self, f"poison_by_{poison}")(valkey, stream_key(execution_id))
+        if healed_by == "change":
+            report(execution_id, 0.2)
+        elif healed_by == "fill":
+            publisher().fill(execution_id)
+        else:
+            writing_begins.send(sender=None)
+        filled()
+        assert_stream_is_the_log(valkey, execution_id)
+
+
+class TestRefusedStream:
     @pytest.fixture
     def poisoned(self, valkey: ValkeyServer) -> Iterator[str]:
-        """An execution under whose stream's key is something else, until the test's end."""
+        """An execution whose stream Valkey lets nobody touch, until the test's end."""
         execution_id = an_execution("step")
-        valkey.client.delete(stream_key(execution_id))
-        valkey.client.lpush(stream_key(execution_id), "no stream")
+        admin: Any = valkey.client
+        admin.execute_command("ACL", "SETUSER", "default", "resetkeys", f"~{stream_key('other-*')}")
         yield execution_id
-        valkey.client.delete(stream_key(execution_id))
+        admin.execute_command("ACL", "SETUSER", "default", "allkeys")
         filled()
         assert_stream_is_the_log(valkey, execution_id)
 
     def test_others_are_published_at_once(self, valkey: ValkeyServer, poisoned: str) -> None:
-        other = an_execution("step")
+        other = an_execution("step", execution_id="other-1")
         for number in range(5):
             report(poisoned, number / 10)
             report(other, number / 10)
             assert_stream_is_the_log(valkey, other)
 
     def test_others_are_filled_while_it_is_not(self, valkey: ValkeyServer, poisoned: str) -> None:
-        others = [an_execution("step") for _ in range(3)]
+        others = [an_execution("step", execution_id=f"other-{number}") for number in range(3)]
         with valkey.stopped():
             for execution_id in (poisoned, *others):
                 report(execution_id, 0.5)

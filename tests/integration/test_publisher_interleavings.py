@@ -34,9 +34,11 @@ class SteppingWriter(StreamWriter):
         super().__init__(client)
         self._steps = steps
 
-    def append(self, execution_id: str, events: Sequence[CommittedEvent]) -> Appended:
+    def append(
+        self, execution_id: str, events: Sequence[CommittedEvent], previous: EventId | None
+    ) -> Appended:
         self._steps.next()
-        return super().append(execution_id, events)
+        return super().append(execution_id, events, previous)
 
 
 @pytest.fixture
@@ -66,10 +68,15 @@ def publishing(client: Any, *sequences: int) -> Callable[[Steps], None]:
 
     def publish(steps: Steps) -> None:
         publisher = ActivityUpdatePublisher(SteppingWriter(client, steps))
-        publisher.publish(EXECUTION_ID, [LOG[sequence] for sequence in sequences])
+        events = [LOG[sequence] for sequence in sequences]
+        publisher.publish(EXECUTION_ID, events, before(sequences[0]))
         assert publisher.backlog_size == 0
 
     return publish
+
+
+def before(sequence: int) -> EventId | None:
+    return LOG[sequence - 1].event_id if sequence else None
 
 
 def begin_with(valkey: ValkeyServer, sequences: Sequence[int], *, trimmed: bool = False) -> None:
@@ -150,7 +157,7 @@ def test_deleted_at_any_moment_it_stays_dense_and_the_next_publication_makes_it_
         runs += 1
         ids = valkey.stream_ids(KEY)
         assert ids == IDS[: len(ids)], order
-        made_whole.publish(EXECUTION_ID, LOG[4:])
+        made_whole.publish(EXECUTION_ID, LOG[4:], before(4))
         assert valkey.stream_ids(KEY) == IDS, order
         heard = announced()
         assert heard[-1] == TEXTS[4], order

@@ -376,17 +376,42 @@ def test_a_connection_lost_after_the_final_snapshot_takes_nothing_from_the_verdi
     assert "-- closed 1006: the connection was lost" in output
 
 
-def test_the_cookie_of_the_environment_is_sent_and_a_broken_one_is_not() -> None:
-    cookies: list[str | None] = []
+@pytest.mark.parametrize(
+    ("variable", "header", "sent"),
+    [
+        ("NEXUS_TOKEN", "Authorization", "Token abc"),
+        ("NEXUS_VIEWER_COOKIE", "Cookie", "abc"),
+    ],
+)
+def test_credential_of_the_environment_is_sent_and_a_broken_one_is_not(
+    variable: str, header: str, sent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[str | None] = []
 
     async def script(socket: ServerConnection, number: int) -> None:
         assert socket.request is not None
-        cookies.append(socket.request.headers.get("Cookie"))
+        received.append(socket.request.headers.get(header))
         await sending(*stream(0, 1, 2, 3))(socket, number)
 
-    assert check_against(script, NEXUS_VIEWER_COOKIE="sessionid=abc")[0] == 0
-    assert check_against(script, NEXUS_VIEWER_COOKIE="a\r\nX: y")[0] == 2
-    assert cookies == ["sessionid=abc"]
+    monkeypatch.setenv(variable, "abc")
+    status, output = check_against(script)
+    assert status == 0
+    assert "abc" not in output
+    monkeypatch.setenv(variable, "a\r\nX: y")
+    assert check_against(script)[0] == 2
+    monkeypatch.delenv(variable)
+    assert check_against(script)[0] == 0
+    assert received == [sent, None]
+
+
+def test_who_is_not_known_is_told_how_to_get_a_token() -> None:
+    async def script(socket: ServerConnection, number: int) -> None:
+        await socket.close(4401, "log in first")
+
+    status, output = check_against(script)
+    assert status == 2
+    assert "closed 4401: log in first (POST /api/v1/tokens gives a token" in output
+    assert "NEXUS_TOKEN" in output
 
 
 def follow(script: Script, replay: str = "0") -> tuple[Any, Any]:

@@ -42,6 +42,12 @@ class Watcher:
     def query(self, name: str) -> list[str]:
         return [] if self._replay is None else [self._replay]
 
+    def place_among_viewers(self, execution_id: str) -> None:
+        return None
+
+    async def refusal_to_view(self, execution_id: str) -> None:
+        return None
+
     async def send_text(self, text: str) -> None:
         self.messages.append(json.loads(text))
         self._news.set()

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 import redis
 from django.db import InterfaceError, OperationalError
+from structlog.testing import capture_logs
 
 from executions.events import CommittedEvent
 from executions.identifiers import EventId
@@ -20,18 +21,35 @@ from tests.waiting import wait_until
 
 class TestWhatIsWritten:
     def test_event_goes_to_the_executions_stream_with_its_id_and_its_text(self) -> None:
-        client = FakeClient([1, 0])
-        appended = writer_of(client).append("abc-123", events(0, 2))
+        client = FakeClient(["1001-1", 0, 0])
+        appended = writer_of(client).append("abc-123", events(0, 2), None)
         assert client.calls == [
             (
                 ["execution:abc-123:events"],
-                ["1000-0", '{"number":0}', "1001-1", '{"number":1}'],
+                ["none", "1000-0", '{"number":0}', "1001-1", '{"number":1}'],
             )
         ]
-        assert appended == Appended(last_sequence=1, stopped_at_gap=False)
+        assert appended == Appended("1001-1", stopped_at_gap=False, deleted=False)
+        assert appended.last_sequence == 1
 
-    def test_gap_is_reported_with_the_streams_last_sequence(self) -> None:
-        assert writer_of(FakeClient([-1, 1])).append("a", events(3, 1)) == Appended(-1, True)
+    def test_what_comes_before_is_told(self) -> None:
+        client = FakeClient(["1003-3", 0, 0])
+        writer_of(client).append("a", events(3, 1), events(2, 1)[0].event_id)
+        assert client.calls[0][1][:2] == ["1002-2", "1003-3"]
+
+    @pytest.mark.parametrize(("last_id", "last"), [("", -1), ("1001-1", 1)])
+    def test_gap_is_reported_with_the_streams_last_sequence(self, last_id: str, last: int) -> None:
+        appended = writer_of(FakeClient([last_id, 1, 0])).append("a", events(3, 1), None)
+        assert appended == Appended(last_id, stopped_at_gap=True, deleted=False)
+        assert appended.last_sequence == last
+
+    def test_stream_that_was_deleted_is_logged(self) -> None:
+        with capture_logs() as logs:
+            appended = writer_of(FakeClient(["", 1, 1])).append("a", events(3, 1), None)
+        assert appended.deleted
+        assert logs == [
+            {"event": "stream_was_no_copy", "execution_id": "a", "log_level": "warning"}
+        ]
 
 
 class FakeWriter:
@@ -47,16 +65,18 @@ class FakeWriter:
         self.may_fill = threading.Event()
         self.may_fill.set()
 
-    def append(self, execution_id: str, given: Sequence[CommittedEvent]) -> Appended:
+    def append(
+        self, execution_id: str, given: Sequence[CommittedEvent], previous: EventId | None
+    ) -> Appended:
         self.appends.append(execution_id)
         self._fail(execution_id)
         last = self.streams.get(execution_id, -1)
         for each in given:
             if each.event_id.sequence > last + 1:
-                return Appended(last, True)
+                return Appended("" if last < 0 else f"{1_000 + last}-{last}", True, False)
             last = max(last, each.event_id.sequence)
             self.streams[execution_id] = last
-        return Appended(last, False)
+        return Appended(f"{1_000 + last}-{last}", False, False)
 
     def fill(self, execution_id: str) -> None:
         head = self.heads.get(execution_id, -1)
@@ -115,7 +135,7 @@ class TestPublishing:
     def test_event_is_appended_in_the_writers_own_thread(
         self, publisher: ActivityUpdatePublisher, writer: FakeWriter
     ) -> None:
-        publisher.publish("a", events(0, 2))
+        publisher.publish("a", events(0, 2), None)
         assert writer.streams == {"a": 1}
         assert (writer.fills, publisher.backlog_size, publisher._repair) == ([], 0, None)
 
@@ -123,7 +143,7 @@ class TestPublishing:
         self, publisher: ActivityUpdatePublisher, writer: FakeWriter
     ) -> None:
         writer.heads["a"] = 3
-        publisher.publish("a", events(3, 1))
+        publisher.publish("a", events(3, 1), None)
         assert writer.fills == ["a"]
         assert writer.streams == {"a": 3}
 
@@ -138,7 +158,7 @@ class TestPublishing:
         by_the_writer: bool,
     ) -> None:
         writer.may_fill.set() if by_the_writer else writer.may_fill.clear()
-        publisher.publish("a", events(missing - 1, 1))
+        publisher.publish("a", events(missing - 1, 1), None)
         assert (writer.fills == ["a"]) is by_the_writer
         writer.may_fill.set()
         wait_until(lambda: writer.fills == ["a"])
@@ -167,7 +187,7 @@ class TestPublishing:
         writer.failures["a"] = failure
         writer.heads["a"] = 0
         pauses.act = lambda count: writer.failures.clear() if count == 3 else None
-        publisher.publish("a", events(0, 1))
+        publisher.publish("a", events(0, 1), None)
         assert publisher.wait_until_filled(10)
         assert writer.streams == {"a": 0}
         assert publisher.backlog_size == 0
@@ -180,14 +200,14 @@ class TestPublishing:
         pauses.act = lambda count: back.wait(10)
         writer.failures["*"] = redis.TimeoutError("late")
         for name in ("a", "b", "c"):
-            publisher.publish(name, events(0, 1))
+            publisher.publish(name, events(0, 1), None)
         assert writer.appends == ["a"]
         wait_until(lambda: publisher.backlog_size == 3)
         writer.failures.clear()
         back.set()
         assert publisher.wait_until_filled(10)
         assert sorted(set(writer.fills)) == ["a", "b", "c"]
-        publisher.publish("d", events(0, 1))
+        publisher.publish("d", events(0, 1), None)
         assert writer.appends == ["a", "d"]
 
     def test_stream_that_refuses_does_not_keep_others_from_being_written(
@@ -196,8 +216,8 @@ class TestPublishing:
         back = threading.Event()
         pauses.act = lambda count: back.wait(10)
         writer.failures["poisoned"] = redis.ResponseError("WRONGTYPE")
-        publisher.publish("poisoned", events(0, 1))
-        publisher.publish("healthy", events(0, 1))
+        publisher.publish("poisoned", events(0, 1), None)
+        publisher.publish("healthy", events(0, 1), None)
         assert writer.appends == ["poisoned", "healthy"]
         assert writer.streams == {"healthy": 0}
         writer.failures.clear()
@@ -227,7 +247,7 @@ class TestPublishing:
     ) -> None:
         writer.failures["a"] = redis.ConnectionError("refused")
         pauses.act = lambda count: writer.failures.clear() if count == 7 else None
-        publisher.publish("a", events(0, 1))
+        publisher.publish("a", events(0, 1), None)
         assert publisher.wait_until_filled(10)
         assert pauses.seconds == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
@@ -276,14 +296,14 @@ class TestSweeping:
         monkeypatch.setattr(module, "STREAMS_PER_SWEEP_STEP", 2)
         return asked
 
-    def test_streams_that_lack_their_head_are_filled_and_no_others(
+    def test_streams_that_do_not_end_with_their_head_are_filled_and_no_others(
         self, publisher: ActivityUpdatePublisher, writer: FakeWriter
     ) -> None:
-        writer.heads = {"missing": 0, "behind": 5, "whole": 3, "also-behind": 1, "also-whole": 0}
-        writer.streams = {"behind": 4, "whole": 3, "also-behind": 0, "also-whole": 0}
+        writer.heads = {"missing": 0, "behind": 5, "whole": 3, "ahead": 1, "also-whole": 0}
+        writer.streams = {"behind": 4, "whole": 3, "ahead": 2, "also-whole": 0}
         publisher.sweep()
         assert publisher.wait_until_filled(10)
-        assert writer.fills == ["missing", "behind", "also-behind"]
+        assert writer.fills == ["missing", "behind", "ahead"]
         assert writer.streams == writer.heads
 
     def test_it_looks_a_day_back(
@@ -332,8 +352,8 @@ class TestWiring:
 
     def test_committed_events_are_published(self, told: list[tuple[Any, ...]]) -> None:
         committed = tuple(events(0, 2))
-        events_committed.send(sender=None, execution_id="a", events=committed)
-        assert told == [("a", committed)]
+        events_committed.send(sender=None, execution_id="a", events=committed, previous=None)
+        assert told == [("a", committed, None)]
 
     def test_beginning_to_write_sweeps(self, told: list[tuple[Any, ...]]) -> None:
         writing_begins.send(sender=None)

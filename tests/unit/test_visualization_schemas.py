@@ -99,7 +99,7 @@ class TestTheStorysMessages:
         ):
             text = encode(written)
             assert encode(decode(text)) == text
-            assert read_envelope(text) == (json.loads(text)["type"], event_id)
+            assert read_envelope(text) == (EXECUTION_ID, event_id)
 
     @pytest.mark.parametrize("reason", [None, *REASONS])
     def test_a_snapshot_says_why_it_was_sent_only_if_it_stands_for_missed_events(
@@ -243,16 +243,19 @@ class TestEnvelope:
     @pytest.mark.parametrize(
         "text",
         ["", "null", "[]", '{"type":"heartbeat","timestamp":"x"}', '{"event_id":"1-1"}',
-         '{"type":"activity_patch","event_id":"x"}', '{"type":"activity_patch","event_id":3}',
-         b"\xff", "\ud800", '{"type":"a","event_id":"1-1","x":' + "[" * 2_000],
+         '{"type":"activity_patch","execution_id":"e","event_id":"x"}',
+         '{"type":"activity_patch","execution_id":"e","event_id":3}',
+         '{"type":"activity_patch","event_id":"1-1"}',
+         '{"type":"heartbeat","execution_id":"e","event_id":"1-1"}', b"\xff", "\ud800",
+         '{"type":"activity_patch","execution_id":"e","event_id":"1-1","x":' + "[" * 2_000],
     )  # fmt: skip
     def test_text_without_one(self, text: str | bytes) -> None:
         with pytest.raises(InvalidMessageError, match="not an event message"):
             read_envelope(text)
 
     def test_rest_is_not_looked_at(self) -> None:
-        text = '{"type":"activity_patch","ops":17,"event_id":"5-6"}'
-        assert read_envelope(text) == ("activity_patch", EventId(5, 6))
+        text = '{"type":"activity_patch","ops":17,"execution_id":"e","event_id":"5-6"}'
+        assert read_envelope(text) == ("e", EventId(5, 6))
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))

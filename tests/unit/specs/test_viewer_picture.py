@@ -464,7 +464,7 @@ def test_a_rest_address_and_a_stream_address_lead_to_the_stream(
     ],
 )
 def test_any_other_address_is_refused_with_what_is_accepted(text: str) -> None:
-    with pytest.raises(viewer.AddressError, match=r"expected ws://|--replay|NEXUS_VIEWER_COOKIE"):
+    with pytest.raises(viewer.AddressError, match=r"expected ws://|--replay|NEXUS_TOKEN"):
         viewer.Address.of(text)
 
 
