@@ -15,7 +15,7 @@ PURE := executions/attempts.py,executions/batches.py,executions/document.py,$\
 	executions/temporal/history/*,$\
 	executions/temporal/live/descriptions.py,executions/temporal/live/precedence.py,$\
 	executions/temporal/live/retries.py,$\
-	streaming/close_codes.py,streaming/limits.py,streaming/schemas/visualization.py,$\
+	streaming/close_codes.py,streaming/access/limits.py,streaming/schemas/visualization.py,$\
 	streaming/start.py,streaming/tail.py,streaming/verification.py
 LOCK_ARGS ?=
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \

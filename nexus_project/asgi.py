@@ -10,7 +10,7 @@ http_application = get_asgi_application()
 
 # These need Django's apps, which the line above has loaded.
 from nexus_project.health import Probes  # noqa: E402
-from streaming.callers import Callers  # noqa: E402
+from streaming.access.callers import Callers  # noqa: E402
 from streaming.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(

@@ -13,7 +13,7 @@ from environs import Env, EnvError, validate
 
 from nexus_project.embedded import addresses
 from nexus_project.logs import line_processors, plainly
-from streaming.limits import DEFAULT_LIMITS
+from streaming.access.limits import DEFAULT_LIMITS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()

@@ -18,9 +18,9 @@ from executions.api.serializers import MOMENT, ErrorSerializer
 from executions.document import JsonObject, rfc3339
 from executions.identifiers import EXECUTION_ID_FORM, is_execution_id
 from executions.models import Execution
-from streaming.callers import SUBPROTOCOL
-from streaming.credentials import credential_of_request
-from streaming.tickets import TICKET_PREFIX, TICKET_SECONDS, TooManyTicketsError, give_ticket
+from streaming.access.callers import SUBPROTOCOL
+from streaming.access.credentials import credential_of_request
+from streaming.access.tickets import TICKET_PREFIX, TICKET_SECONDS, TooManyTicketsError, give_ticket
 
 _BODY_FORM: Final = f"a JSON object with nothing but an execution_id ({EXECUTION_ID_FORM})"
 

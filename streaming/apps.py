@@ -14,11 +14,12 @@ class StreamingConfig(AppConfig):
     name = "streaming"
 
     def ready(self) -> None:
-        from streaming import access_notices, health
         from streaming import activity_update_publisher as publisher
+        from streaming import health
+        from streaming.access import notices
 
         events_committed.connect(publisher.publish_committed, dispatch_uid="streaming")
         writing_begins.connect(publisher.sweep_before_writing, dispatch_uid="streaming")
         execution_removed.connect(publisher.drop_removed, dispatch_uid="streaming")
         health_asked.connect(health.check_publishing, dispatch_uid="streaming")
-        access_notices.connect_signals()
+        notices.connect_signals()

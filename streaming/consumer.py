@@ -19,18 +19,18 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 from executions.access import may_view
-from streaming.access_watch import AccessWatch, Watched, access_watch, refusals
-from streaming.callers import CLAIM, SUBPROTOCOL, Claim, SessionClaim, standing_of, user_of
-from streaming.close_codes import CloseCode
-from streaming.connection_record import ConnectionRecord
-from streaming.credentials import Credential
-from streaming.limits import (
+from streaming.access.callers import CLAIM, SUBPROTOCOL, Claim, SessionClaim, standing_of, user_of
+from streaming.access.credentials import Credential
+from streaming.access.limits import (
     DEFAULT_LIMITS,
     ConnectionLimits,
     ConnectionPlaces,
     Holder,
     TooManyConnectionsError,
 )
+from streaming.access.watch import AccessWatch, Watched, access_watch, refusals
+from streaming.close_codes import CloseCode
+from streaming.connection_record import ConnectionRecord
 
 CANCEL_AGAIN_SECONDS: Final = 5.0
 

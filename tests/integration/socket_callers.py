@@ -8,8 +8,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from knox.models import AuthToken
 
-from streaming.credentials import session_credential, token_credential
-from streaming.tickets import give_ticket
+from streaming.access.credentials import session_credential, token_credential
+from streaming.access.tickets import give_ticket
 
 
 class Handshake(NamedTuple):

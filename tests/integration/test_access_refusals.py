@@ -10,15 +10,15 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from executions.access import VIEW_PERMISSION, may_view, surely_may_view
-from streaming.access_watch import Watched, refusals
-from streaming.close_codes import CloseCode
-from streaming.credentials import (
+from streaming.access.credentials import (
     KEYS_PER_QUERY,
     Credential,
     session_credential,
     token_credential,
     users_of,
 )
+from streaming.access.watch import Watched, refusals
+from streaming.close_codes import CloseCode
 from tests.integration.socket_callers import a_token, a_viewer, session_of
 from tests.samples import an_execution
 from tests.truth import nobody_listening

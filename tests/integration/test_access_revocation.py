@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from knox.models import AuthToken
 
-from streaming.access_notices import hear_notices
+from streaming.access.notices import hear_notices
 from tests import settings
 from tests.integration.socket_callers import (
     Handshake,

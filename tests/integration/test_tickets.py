@@ -19,15 +19,15 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from streaming.credentials import token_credential
-from streaming.models import Ticket
-from streaming.tickets import (
+from streaming.access.credentials import token_credential
+from streaming.access.tickets import (
     TICKET_SECONDS,
     TICKETS_PER_USER,
     TooManyTicketsError,
     give_ticket,
     take_ticket,
 )
+from streaming.models import Ticket
 from tests.integration.socket_callers import (
     a_ticket,
     a_token,

@@ -220,7 +220,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "access not watched",
-        "streaming/access_watch.py",
+        "streaming/access/watch.py",
         "                refused = await self._check(looked_at)\n",
         "                refused = {}\n",
         ("P7",),

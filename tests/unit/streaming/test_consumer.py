@@ -13,12 +13,12 @@ from django.contrib.auth.models import User
 from structlog.testing import capture_logs
 
 from streaming import consumer as consumer_module
-from streaming.access_watch import AccessWatch, Watched
-from streaming.callers import CLAIM, Claim, SessionClaim, Standing, TicketClaim, TokenClaim
+from streaming.access.callers import CLAIM, Claim, SessionClaim, Standing, TicketClaim, TokenClaim
+from streaming.access.credentials import Credential, session_credential, token_credential
+from streaming.access.limits import ConnectionLimits, ConnectionPlaces, Holder
+from streaming.access.watch import AccessWatch, Watched
 from streaming.close_codes import CloseCode
 from streaming.consumer import ChannelConsumer, Closing, Connection
-from streaming.credentials import Credential, session_credential, token_credential
-from streaming.limits import ConnectionLimits, ConnectionPlaces, Holder
 
 DEADLINE_SECONDS = 10.0
 DONE = Closing(CloseCode.DONE, "that was all")

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from streaming.limits import (
+from streaming.access.limits import (
     DEFAULT_LIMITS,
     ConnectionLimits,
     ConnectionPlaces,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.origins import origin_is_allowed
+from streaming.access.origins import origin_is_allowed
 
 HOSTS = ["127.0.0.1", "localhost", "[::1]", "nexus.example", ".wild.example"]
 ORIGINS = ["https://dashboard.example", "http://127.0.0.1:5173"]

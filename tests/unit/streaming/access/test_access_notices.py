@@ -4,7 +4,7 @@ import threading
 
 from structlog.testing import capture_logs
 
-from streaming.access_notices import USERS_PER_NOTICE, AccessNotices
+from streaming.access.notices import USERS_PER_NOTICE, AccessNotices
 
 DEADLINE_SECONDS = 10.0
 

@@ -3,7 +3,7 @@
 A credential ends, a user is deactivated, a permission is taken away: the connections that
 stand on it are closed. Every connection is looked at again and again, in turn; those of a
 user whose access has just been changed somewhere are looked at at once
-(`streaming.access_notices`). Belongs to one event loop.
+(`streaming.access.notices`). Belongs to one event loop.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ import structlog
 from channels.db import database_sync_to_async
 
 from executions.access import may_view, surely_may_view
-from streaming.access_notices import hear_notices
+from streaming.access.credentials import KEYS_PER_QUERY, Credential, users_of
+from streaming.access.notices import hear_notices
 from streaming.close_codes import CloseCode
-from streaming.credentials import KEYS_PER_QUERY, Credential, users_of
 
 CHECK_SECONDS: Final = 2.0
 """How often each connection is looked at again, unless there are too many for that."""

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from streaming.access_watch import (
+from streaming.access.credentials import Credential, CredentialKind
+from streaming.access.watch import (
     CHECK_SECONDS,
     LONGEST_REST_SECONDS,
     WATCHED_PER_LOOK,
@@ -14,7 +15,6 @@ from streaming.access_watch import (
     Watched,
 )
 from streaming.close_codes import CloseCode
-from streaming.credentials import Credential, CredentialKind
 from tests.unit.virtual_time import run, settle
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from django.contrib.auth.models import AbstractUser
 from django.utils import timezone
 
-from streaming.credentials import Credential, CredentialKind
+from streaming.access.credentials import Credential, CredentialKind
 from streaming.models import Ticket
 
 TICKET_SECONDS: Final = 30

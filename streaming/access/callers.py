@@ -15,9 +15,9 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.http import parse_cookie
 
-from streaming.credentials import Credential, session_credential, token_credential, users_of
-from streaming.origins import origin_is_allowed
-from streaming.tickets import TICKET_PREFIX, take_ticket
+from streaming.access.credentials import Credential, session_credential, token_credential, users_of
+from streaming.access.origins import origin_is_allowed
+from streaming.access.tickets import TICKET_PREFIX, take_ticket
 
 SUBPROTOCOL: Final = "nexus"
 """What the server selects of the subprotocols offered; never the ticket beside it."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streaming.callers import (
+from streaming.access.callers import (
     CLAIM,
     Callers,
     Claim,

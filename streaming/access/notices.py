@@ -1,7 +1,7 @@
 """Telling all server processes that somebody's access has changed, and hearing it.
 
 Over the channel layer, which delivers at most once: whoever misses a notice finds out by
-looking (`streaming.access_watch`). Who changes access neither waits nor fails because of it.
+looking (`streaming.access.watch`). Who changes access neither waits nor fails because of it.
 """
 
 import asyncio

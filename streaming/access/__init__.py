@@ -1,0 +1,1 @@
+"""Who may open a stream, by what, and for how long."""
