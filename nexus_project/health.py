@@ -7,12 +7,16 @@ which is no allowed host, and does not wait for the threads that middleware runs
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from executions.health import LATE, Check, DatabaseCheck, Readiness, asked_of_receivers
 from streaming.hub import hub
+
+
+FIRST_HEARING_SECONDS: Final = 0.5
+"""How long the first probe of a process waits for the hub that it makes."""
 
 
 class Probes:
@@ -39,7 +43,8 @@ class Probes:
             await self._application(scope, receive, send)
 
     async def _checks(self) -> Sequence[Check]:
-        return _check_valkey(), await self._check_database(), *asked_of_receivers()
+        valkey_and_database = await asyncio.gather(_check_valkey(), self._check_database())
+        return *valkey_and_database, *asked_of_receivers()
 
     async def _check_database(self) -> Check:
         question = self._database.ask()
@@ -49,8 +54,9 @@ class Probes:
         return answer.result() if answer.done() else LATE
 
 
-def _check_valkey() -> Check:
+async def _check_valkey() -> Check:
     # Makes the hub of this process, if no viewer has.
+    await hub().until_it_has_heard(FIRST_HEARING_SECONDS)
     if hub().hears_valkey:
         return Check("valkey", True, "The hub hears Valkey.")
     return Check("valkey", False, "The hub does not hear Valkey.")

@@ -8,7 +8,7 @@ Belongs to one event loop.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -108,6 +108,7 @@ class Hub:
         self._rooms: dict[str, Room] = {}
         self._check_now = asyncio.Event()
         self._heads_are_known = False
+        self._has_heard = asyncio.Event()
         self._announcements = connect(self._take_announcement, self._take_connection)
         self._checking = asyncio.create_task(self._check_regularly())
 
@@ -120,6 +121,12 @@ class Hub:
     def hears_valkey(self) -> bool:
         """Whether announcements are heard at present, as far as can be known."""
         return self._announcements.connected
+
+    async def until_it_has_heard(self, deadline_seconds: float) -> None:
+        """Wait for the first connection to Valkey, or the deadline."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline_seconds):
+                await self._has_heard.wait()
 
     @property
     def watched_executions(self) -> int:
@@ -203,6 +210,7 @@ class Hub:
 
     def _take_connection(self) -> None:
         """What was not heard may have been another log than the one that was followed."""
+        self._has_heard.set()
         for room in self._rooms.values():
             room.doubt()
         self._check_now.set()

@@ -21,6 +21,7 @@ import structlog
 from django.db import connection
 
 from executions.health import ANSWER_SECONDS
+from nexus_project import health as probes_module
 from nexus_project.health import Probes
 from streaming import announcements as announcements_module
 from streaming import health as health_module
@@ -137,8 +138,11 @@ async def database_unreadable() -> AsyncIterator[None]:
         yield
 
 
-async def test_the_probe_itself_makes_the_hub_that_it_asks_for(probes: Probes) -> None:
-    told = await until_told(probes, is_ready)
+async def test_first_probe_makes_the_hub_that_it_asks_about_and_waits_for_it(
+    probes: Probes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes_module, "FIRST_HEARING_SECONDS", 10.0)
+    told = await ready(probes)
     assert told.body == {
         "ready": True,
         "checks": [
