@@ -14,7 +14,6 @@ import msgspec
 from executions.health import LATE, Check, DatabaseCheck, Readiness, asked_of_receivers
 from streaming.hub import hub
 
-
 FIRST_HEARING_SECONDS: Final = 0.5
 """How long the first probe of a process waits for the hub that it makes."""
 
