@@ -31,6 +31,7 @@ from streaming.access.limits import (
 from streaming.access.watch import AccessWatch, Watched, access_watch, refusals
 from streaming.close_codes import CloseCode
 from streaming.connection_record import ConnectionRecord
+from streaming.heartbeats import Heartbeats
 
 CANCEL_AGAIN_SECONDS: Final = 5.0
 
@@ -49,6 +50,9 @@ class Closing(NamedTuple):
 
 class Connection(Protocol):
     """What a channel's handlers may do with a connection."""
+
+    heartbeats: Heartbeats
+    """Its sender, which owes heartbeats since the connection was accepted."""
 
     received_messages: int
 
@@ -73,9 +77,6 @@ class Connection(Protocol):
 
         From an `on_connect` it may be left to rise: it says how to close.
         """
-
-    async def send_text(self, text: str) -> None:
-        """Send one message; waits while the client does not read."""
 
     async def end(self, closing: Closing) -> None:
         """Close the connection; what its handlers still do is stopped."""
@@ -103,6 +104,7 @@ class ChannelConsumer(AsyncWebsocketConsumer):
         self._barred = False
         self._record: ConnectionRecord | None = None
         self.user: AbstractUser | AnonymousUser = AnonymousUser()
+        self.heartbeats: Heartbeats
         self.received_messages = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -122,6 +124,7 @@ class ChannelConsumer(AsyncWebsocketConsumer):
         offered = self.scope.get("subprotocols", ())
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         self._record = ConnectionRecord(self.scope["url_route"]["kwargs"].get("executionId"))
+        self.heartbeats = Heartbeats(self.send_text, settings.NEXUS_HEARTBEAT_SECONDS)
         self._life = asyncio.create_task(self._live())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -157,6 +160,7 @@ class ChannelConsumer(AsyncWebsocketConsumer):
         self._places.enter_context(places().place(Holder.EXECUTION, execution_id))
 
     async def send_text(self, text: str) -> None:
+        """Send one message; waits while the client does not read."""
         if self._barred:
             # Cancelled already, which some libraries lose now and then.
             raise asyncio.CancelledError
@@ -199,7 +203,7 @@ class ChannelConsumer(AsyncWebsocketConsumer):
         self._places.enter_context(places().place(Holder.PROCESS))
         scope: dict[str, Any] = {**self.scope}
         claim: Claim | None = scope[CLAIM]
-        if claim is not None and not await self._is_known_by(claim):
+        if claim is not None and not await self.heartbeats.while_waiting(self._is_known_by(claim)):
             return Closing(
                 CloseCode.NOT_AUTHENTICATED,
                 "the token or ticket is not valid: unknown, expired, revoked or used",

@@ -76,10 +76,13 @@ class Room:
             subscription.interrupt(Interruption.GAP)
 
     def start_at(self, cursor: EventId) -> None:
-        """Count events up to `cursor` as delivered, unless the room has started."""
+        """Count events up to `cursor`, which a viewer has, as delivered, unless the room has started.
+
+        A viewer that is ahead of a room that has started is what the room is behind of.
+        """
         if self._tail is None:
             self._tail = Tail(cursor)
-            self._know_of(cursor)
+        self._know_of(cursor)
 
     def take(self, event: CommittedEvent) -> bool:
         """Deliver the event if it is the next; False where `must_read` holds afterwards.

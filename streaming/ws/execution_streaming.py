@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Final
 
 from channels.db import database_sync_to_async
-from django.conf import settings
 
 from executions.event_log import Head, find_event_id, read_head
 from executions.identifiers import EXECUTION_ID_FORM, EventId, is_execution_id
 from streaming.close_codes import CloseCode
 from streaming.consumer import Closing, Connection
 from streaming.execution_stream import ExecutionStream
-from streaming.heartbeats import Heartbeats
 from streaming.hub import hub
 from streaming.start import (
     MalformedReplayError,
@@ -37,7 +35,7 @@ async def on_connect_activityUpdates(connection: Connection) -> Closing:
     if not is_execution_id(execution_id):
         return Closing(CloseCode.BAD_REQUEST, f"an execution id has the form {EXECUTION_ID_FORM}")
     connection.place_among_viewers(execution_id)
-    heartbeats = Heartbeats(connection.send_text, settings.NEXUS_HEARTBEAT_SECONDS)
+    heartbeats = connection.heartbeats
     refusal = await heartbeats.while_waiting(connection.refusal_to_view(execution_id))
     if refusal is not None:
         return Closing(refusal, refusal.meaning)

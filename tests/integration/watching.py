@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection
 
 from executions.document import JsonObject
 from streaming.consumer import Closing
+from streaming.heartbeats import Heartbeats
 from streaming.hub import Hub, hub
 from streaming.ws.execution_streaming import on_connect_activityUpdates
 
@@ -30,6 +32,7 @@ class Watcher:
         self._execution_id = execution_id
         self._replay = replay
         self._news = asyncio.Event()
+        self.heartbeats = Heartbeats(self._take, settings.NEXUS_HEARTBEAT_SECONDS)
         self.life: asyncio.Task[Closing] = asyncio.create_task(self._live())
 
     async def _live(self) -> Closing:
@@ -48,7 +51,7 @@ class Watcher:
     async def refusal_to_view(self, execution_id: str) -> None:
         return None
 
-    async def send_text(self, text: str) -> None:
+    async def _take(self, text: str) -> None:
         self.messages.append(json.loads(text))
         self._news.set()
 

@@ -190,7 +190,11 @@ def _wrong_refusal(histories: Histories, connection: Connection, ended_at: float
         connection.caller, connection.execution_id, refused_since, ended_at
     )
     told = histories.told[connection.execution_id]
-    there = bool(connection.frames) or told.newest_before(connection.asked_at) >= 0
+    there = told.newest_before(connection.asked_at) >= 0 or any(
+        message.type != "heartbeat"
+        for _, text in connection.frames
+        if (message := histories.message(text)) is not None
+    )
     return "" if rightly or not there else "the caller may view this execution"
 
 

@@ -86,9 +86,9 @@ def _judged_since(connection: Connection, at: float) -> float:
     """The earliest moment at which the server may have decided to send what was read `at`."""
     since = at - REVOKED_SECONDS
     for begins, ends in reversed(connection.not_reading):
-        # What lay in the kernel's buffers meanwhile cannot be taken back.
+        # What was sent in time, and then lay in the kernel's buffers, cannot be taken back.
         if since < ends and begins <= at:
-            since = min(since, begins)
+            since = min(since, begins - REVOKED_SECONDS)
     return max(connection.asked_at - COMMITTING_SECONDS, since)
 
 

@@ -117,7 +117,7 @@ async def test_handler_sees_who_asks_for_what() -> None:
         assert connection.parameter("executionId") == "abc"
         assert connection.query("replay") == ["0", "1-1", ""]
         assert connection.query("missing") == []
-        await connection.send_text("hello")
+        await connection.heartbeats.send("hello")
         return DONE
 
     server = Server(look, query_string=b"replay=0&x=%FF&replay=1%2D1&replay=")
@@ -344,7 +344,7 @@ async def view(connection: Connection) -> Closing:
     connection.place_among_viewers("abc")
     if (code := await connection.refusal_to_view("abc")) is not None:
         return Closing(code, code.meaning)
-    await connection.send_text("begun")
+    await connection.heartbeats.send("begun")
     await asyncio.Event().wait()
     raise AssertionError
 
@@ -426,7 +426,7 @@ class TestMayView:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 attempts += 1
-            await connection.send_text("must not be seen")
+            await connection.heartbeats.send("must not be seen")
             raise AssertionError
 
         async def view_once(connection: Connection) -> None:

@@ -78,7 +78,9 @@ def test_further_viewers_do_not_move_a_room_that_has_started(later: int) -> None
     room, _ = room_with_viewers()
     room.start_at(at(3))
     room.start_at(at(later))
-    assert room.cursor == room.newest_known == at(3)
+    assert room.cursor == at(3)
+    assert room.newest_known == at(max(3, later))
+    assert room.must_read == (later > 3)
 
 
 def test_each_event_goes_once_and_in_order_to_every_viewer() -> None:
