@@ -49,7 +49,8 @@ prove-mutants: dev-environment ## break the product in each promise's heart, and
 	@exec $(PYTHON) -m tests.prove.mutations
 
 fuzz: dev-environment ## try hostile input for long, with fresh seeds (TIMES=50 the examples of `make test`)
-	@NEXUS_FUZZ_TIMES=$(or $(TIMES),50) $(PYTEST) -o timeout=0 $(PYTEST_ARGS) tests/fuzzing
+	@NEXUS_FUZZ_TIMES=$(or $(TIMES),50) $(PYTEST) -o timeout=0 $(PYTEST_ARGS) tests/fuzzing \
+		tests/unit/streaming/test_any_*.py
 
 lint: dev-environment ## check format, style, types and who may import whom
 	@echo "ruff format, ruff check, mypy, lint-imports"

@@ -15,7 +15,7 @@ from streaming.close_codes import CloseCode
 from streaming.heartbeats import Heartbeats
 from streaming.hub import View
 from streaming.schemas.visualization import ResyncReason
-from streaming.snapshot import snapshot_text
+from streaming.snapshot import SnapshotMessage, snapshot_text
 from streaming.sources import UnknownCursorError
 from streaming.start import EventsAfter, Start
 from streaming.subscription import Interruption
@@ -143,13 +143,19 @@ class ExecutionStream:
 
     async def _send_snapshot(self, reason: ResyncReason | None) -> None:
         snapshot = await self._heartbeats.while_waiting(self._view.snapshot())
-        if snapshot is not None and snapshot.head.sequence <= self._tail.sequence:
+        if snapshot is not None and (
+            snapshot.head.sequence <= self._tail.sequence
+            or (reason is not None and self._is_ahead_of(snapshot))
+        ):
             # The shared read had begun before that was committed which is to be made up for.
             snapshot = await self._heartbeats.while_waiting(self._view.snapshot())
         if snapshot is None:
             raise _Ended(CloseCode.NOT_FOUND)
         if snapshot.event_id.sequence < self._tail.sequence:
             raise _Ended(CloseCode.INTERNAL_ERROR)
+        if reason is not None and self._is_ahead_of(snapshot):
+            # The database has been restored to an older state since its head was read.
+            self._target, reason = None, "unknown"
         text = snapshot.text
         if reason is not None:
             text = snapshot_text(
@@ -169,6 +175,9 @@ class ExecutionStream:
             # Before it was let through, the client had to take the snapshot ahead of it.
             self._slow_until = asyncio.get_running_loop().time() + SLOW_AGAIN_SECONDS
             self._takes_resync = False
+
+    def _is_ahead_of(self, snapshot: SnapshotMessage) -> bool:
+        return self._target is not None and self._target.sequence > snapshot.head.sequence
 
     async def _send_heartbeat(self) -> None:
         caught_up = self._view.hears and not self._tail.lacks(self._view.newest)

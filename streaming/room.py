@@ -76,9 +76,9 @@ class Room:
             subscription.interrupt(Interruption.GAP)
 
     def start_at(self, cursor: EventId) -> None:
-        """Count events up to `cursor`, which a viewer has, as delivered, unless the room has started.
+        """Count events up to `cursor` as delivered, unless the room has started.
 
-        A viewer that is ahead of a room that has started is what the room is behind of.
+        A viewer has them: a room that has started and has not is behind.
         """
         if self._tail is None:
             self._tail = Tail(cursor)

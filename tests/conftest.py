@@ -3,14 +3,19 @@
 import shutil
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from streaming.activity_update_publisher import publisher
 from tests import settings
+from tests.fuzzing.effort import TIMES
 from tests.servers.postgresql import postgresql_running
 from tests.servers.valkey import ValkeyServer, valkey_running
 from tests.servers.web import WebServer, session_environment, web_running
 from tests.viewers import Viewers, viewers_running
+
+hypothesis.settings.register_profile("nexus", derandomize=TIMES == 0)
+hypothesis.settings.load_profile("nexus")
 
 
 @pytest.fixture(scope="session", autouse=True)

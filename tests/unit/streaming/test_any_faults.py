@@ -5,13 +5,14 @@ import random
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.identifiers import EventId
 from streaming.close_codes import CloseCode
 from streaming.hub import Hub
 from streaming.start import Wanted
+from tests.fuzzing.effort import examples
 from tests.unit.streaming.world import Client, World, document, hub_of
 from tests.unit.virtual_time import run, settle
 
@@ -185,7 +186,7 @@ async def live_through(taken: list[Step]) -> None:
             await hub.close()
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(steps)
 def test_every_client_applies_every_event_once_in_order_or_is_told_why_not(
     taken: list[Step],

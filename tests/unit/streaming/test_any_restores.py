@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streaming.close_codes import CloseCode
 from streaming.hub import CHECK_SECONDS, Hub
 from streaming.start import Wanted
+from tests.fuzzing.effort import examples
 from tests.unit.streaming.test_any_faults import QUEUE_CHARACTERS, Run, Step, names
 from tests.unit.streaming.world import Client, World, document, event_id, hub_of
 from tests.unit.virtual_time import run
@@ -222,10 +223,20 @@ AHEAD_OF_ITS_ROOM = [
 ]
 """Who joins with the newest cursor has more than those who wait to hear of it."""
 
+BACK_WHILE_ITS_SNAPSHOT_IS_READ = [
+    *[Step("commit_and_publish", 0)] * 3,
+    Step("trim_the_log", 3),
+    Step("join", 5978),
+    Step("commit_and_publish", 0),
+    Step("restore_the_database_of_before", 0),
+]
+"""The cursor was trimmed, and is then one that never was."""
 
-@settings(max_examples=300, deadline=None)
+
+@examples(300)
 @given(steps)
 @example(AHEAD_OF_ITS_ROOM)
+@example(BACK_WHILE_ITS_SNAPSHOT_IS_READ)
 def test_every_client_ends_with_the_truth_however_often_the_database_goes_back(
     taken: list[Step],
 ) -> None:
