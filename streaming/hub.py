@@ -7,9 +7,9 @@ Belongs to one event loop.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -39,6 +39,17 @@ FOLLOW_SECONDS: Final = 1.0
 log = structlog.get_logger(__name__)
 
 _read_heads = database_sync_to_async(read_heads, thread_sensitive=False)
+
+
+WhileWaiting = Callable[[Coroutine[Any, Any, None]], Awaitable[None]]
+
+
+async def _only_wait(waiting: Coroutine[Any, Any, None]) -> None:
+    await waiting
+
+
+async def _end_of(task: "asyncio.Task[None]") -> None:
+    await asyncio.shield(task)
 
 
 class View:
@@ -134,8 +145,13 @@ class Hub:
         return len(self._rooms)
 
     @asynccontextmanager
-    async def view(self, execution_id: str) -> AsyncIterator[View]:
-        """Join the viewers of an execution; inside, no event escapes the returned view."""
+    async def view(
+        self, execution_id: str, while_waiting: WhileWaiting = _only_wait
+    ) -> AsyncIterator[View]:
+        """Join the viewers of an execution; inside, no event escapes the returned view.
+
+        `while_waiting` awaits what this has to wait for, and may do something meanwhile.
+        """
         subscription = Subscription()
         channel = stream_key(execution_id)
         room = self._rooms.get(channel)
@@ -144,7 +160,7 @@ class Hub:
             room.followed = asyncio.create_task(self._announcements.follow(channel, FOLLOW_SECONDS))
         room.subscriptions.add(subscription)
         try:
-            await asyncio.shield(room.followed)
+            await while_waiting(_end_of(room.followed))
             yield View(self, room, subscription)
         finally:
             room.subscriptions.discard(subscription)

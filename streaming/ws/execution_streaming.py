@@ -39,7 +39,7 @@ async def on_connect_activityUpdates(connection: Connection) -> Closing:
     refusal = await heartbeats.while_waiting(connection.refusal_to_view(execution_id))
     if refusal is not None:
         return Closing(refusal, refusal.meaning)
-    async with hub().view(execution_id) as view:
+    async with hub().view(execution_id, heartbeats.while_waiting) as view:
         known = await heartbeats.while_waiting(_what_is_known(execution_id, wanted))
         if known is None:
             return Closing(CloseCode.NOT_FOUND, CloseCode.NOT_FOUND.meaning)

@@ -122,6 +122,10 @@ def _late_closes(
                 f"is still open {REVOKED_SECONDS:.0f} s later",
                 connection,
             )
+        elif connection.close_code == 1011 and histories.was_disturbed(
+            ended, ended, REVOKED_SECONDS
+        ):
+            continue
         elif connection.close_code not in (*_REFUSED, 1000, 1001, None):
             yield histories.violation(
                 f"the caller's right ended at {histories.seconds(revoked)}; the connection was "

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.prove.records import Access, Connection, Reading, Records
+from tests.prove.records import Access, Connection, Fault, FaultKind, Reading, Records
 from tests.unit.prove.good_history import (
     closed,
     connection_of,
@@ -103,6 +103,15 @@ def a_client_that_does_not_read_cannot_tell_when_it_was_closed(records: Records)
 @altering.breaks("the connection was closed with 1011, not with 4401 or 4404", "P5")
 def the_connection_is_closed_with_another_code(records: Records) -> None:
     connection_of(records, "revoked").close_code = 1011
+
+
+@altering.keeps
+def the_server_fails_on_the_connection_before_it_sees_the_revocation(records: Records) -> None:
+    connection = connection_of(records, "revoked")
+    connection.close_code = 1011
+    assert connection.ended_at is not None
+    at = connection.ended_at - 0.5
+    records.faults.append(Fault(at, at + 0.1, FaultKind.DATABASE_LOCKED, "for a moment"))
 
 
 @altering.breaks("the frame holds the secret of two, which the caller may not view", "P2")

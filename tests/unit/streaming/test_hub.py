@@ -1,7 +1,8 @@
 """The hub's decisions: where it reads, whom it repairs, what it keeps, in virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,22 @@ class TestReading:
             world.announcements.connected = not noticed
             assert read(await hub.read_after(EXECUTION_ID, event_id(0))) == [1]
             assert world.log_reads == 1
+
+        in_a_world(scenario)
+
+
+class TestJoining:
+    def test_viewer_may_do_something_while_its_subscription_is_confirmed(self) -> None:
+        async def scenario(world: World, hub: Hub) -> None:
+            waited: list[float] = []
+
+            async def while_waiting(waiting: Coroutine[Any, Any, None]) -> None:
+                await waiting
+                waited.append(now())
+
+            async with hub.view(EXECUTION_ID, while_waiting):
+                assert waited == [READ_SECONDS]
+                assert world.announcements.followed
 
         in_a_world(scenario)
 
