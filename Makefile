@@ -18,8 +18,11 @@ PURE := executions/attempts.py,executions/batches.py,executions/document.py,$\
 	streaming/close_codes.py,streaming/access/limits.py,streaming/schemas/visualization.py,$\
 	streaming/start.py,streaming/tail.py,streaming/verification.py
 LOCK_ARGS ?=
-COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
-	--no-emit-index-url --python-version 3.11 --extra embedded --extra viewer $(LOCK_ARGS)
+# Extras stay in the locks: where a dependency asks for coverage[toml], pip would otherwise
+# take a newer coverage[toml] for one that is not pinned, as soon as there is one.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
+	--no-annotate --no-header --no-emit-index-url --python-version 3.11 --extra embedded \
+	--extra viewer $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test prove prove-mutants fuzz lint format lock clean environment dev-environment
