@@ -159,6 +159,8 @@ def _database() -> dict[str, Any]:
         options.setdefault("init_command", "PRAGMA journal_mode=WAL")
     else:
         database["CONN_MAX_AGE"] = 0
+        # A connection that the pool lends may be of before the server's last restart.
+        database["CONN_HEALTH_CHECKS"] = True
         # Enough for every thread of a process that uses the database at once.
         options.setdefault("pool", {"min_size": 1, "max_size": 20, "timeout": 10})
     return database
