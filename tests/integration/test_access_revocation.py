@@ -226,6 +226,7 @@ def test_change_that_was_rolled_back_closes_nothing_and_the_commit_does(
 @contextmanager
 def heard_notices() -> Iterator[list[list[str] | None]]:
     """What a process hears of changed access: users' ids, None for all (as when it begins)."""
+    wait_until(nothing_is_being_told)
     heard: list[list[str] | None] = []
     loop = asyncio.new_event_loop()
 
