@@ -52,4 +52,9 @@ def create_token(user: AbstractUser, lifetime: timedelta | None = None) -> NewTo
 def tokens_of(user: AbstractUser) -> "QuerySet[Any]":
     """The user's tokens that are good for something."""
     rows: QuerySet[Any] = get_token_model().objects.filter(user=user)
-    return rows.filter(Q(expiry__gt=timezone.now()) | Q(expiry=None)).order_by("created", "digest")
+    return rows.filter(unexpired()).order_by("created", "digest")
+
+
+def unexpired() -> Q:
+    """A condition on tokens that holds for those that have not expired by now."""
+    return Q(expiry__gt=timezone.now()) | Q(expiry=None)

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import knox.auth
 from django.contrib.auth.models import AbstractUser
-from django.utils import timezone
 from drf_spectacular.authentication import BasicScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.crypto import hash_token
@@ -14,6 +13,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from executions.api.password_attempts import count_attempt
+from executions.tokens import unexpired
 
 
 class TokenHolder(NamedTuple):
@@ -31,10 +31,8 @@ def user_of_token(text: str) -> TokenHolder | None:
     if not text.isascii():
         return None
     rows = get_token_model().objects.select_related("user")
-    token = rows.filter(digest=hash_token(text)).first()
+    token = rows.filter(unexpired(), digest=hash_token(text)).first()
     if token is None or not token.user.is_active:
-        return None
-    if token.expiry is not None and token.expiry <= timezone.now():
         return None
     return TokenHolder(token.user, token)
 

@@ -13,12 +13,13 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.auth.models import AbstractUser
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from knox.crypto import hash_token
 from knox.models import get_token_model
 from rest_framework.request import Request
+
+from executions.tokens import unexpired
 
 KEYS_PER_QUERY: Final = 900
 """How many are asked for at once: SQLite takes about a thousand parameters."""
@@ -127,7 +128,7 @@ def _sessions(keys: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _claims_of_tokens(digests: list[str]) -> dict[Credential, _Claim]:
-    alive = Q(expiry=None) | Q(expiry__gt=timezone.now())
+    alive = unexpired()
     return {
         Credential(CredentialKind.TOKEN, digest): _Claim(user_id)
         for part in _in_parts(digests)

@@ -18,6 +18,7 @@ from django.db import transaction
 from django.db.models import Model
 from django.db.models.signals import ModelSignal, m2m_changed, post_delete, post_save
 from django.utils import timezone
+from knox.models import get_token_model
 
 GROUP: Final = "nexus-access"
 
@@ -112,7 +113,7 @@ def connect_signals() -> None:
     user = get_user_model()
     permission = apps.get_model("auth.Permission")
     group = apps.get_model("auth.Group")
-    token = apps.get_model(_token_model())
+    token = get_token_model()
 
     def connect(signal: ModelSignal, receiver: Callable[..., None], sender: type[Model]) -> None:
         signal.connect(receiver, sender=sender, dispatch_uid=f"{__name__}.{receiver.__name__}")
@@ -130,12 +131,6 @@ def connect_signals() -> None:
     connect(post_delete, _token_changed, token)
     if apps.is_installed("django.contrib.sessions"):
         connect(post_delete, _session_deleted, apps.get_model("sessions.Session"))
-
-
-def _token_model() -> str:
-    from knox.settings import knox_settings
-
-    return str(knox_settings.TOKEN_MODEL)
 
 
 def _tell_after_commit(using: str, *user_keys: str | None) -> None:
