@@ -22,6 +22,13 @@ _CALLS: Final = ("temporal_request", "temporal_long_request")
 _OURS = re.compile(r"logger='(?:executions|streaming)[^']*' event='([^']*)'")
 
 
+def cpu_seconds(process_id: int) -> float:
+    """CPU time of all threads of a process since it began."""
+    # The process' name, in brackets, may hold anything.
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
 class WorkerProcess:
     """A running `tests.benchmarks.worker`. What is measured is the kernel's word (Linux)."""
 
@@ -37,9 +44,7 @@ class WorkerProcess:
 
     def cpu_seconds(self) -> float:
         """CPU time of all of its threads since it began."""
-        # The process' name, in brackets, may hold anything.
-        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+        return cpu_seconds(self._process.pid)
 
     def threads(self) -> tuple[int, int]:
         """All threads, and those of them that are the Temporal SDK's own runtime."""

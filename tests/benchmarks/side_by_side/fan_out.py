@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.side_by_side.bare import PLACEHOLDER
 from tests.benchmarks.side_by_side.receiver import Received, receiving
 from tests.benchmarks.stage import at_most, stage_set
@@ -20,7 +21,6 @@ from tests.benchmarks.tables import show, table
 from tests.servers.web import web_running
 
 LIMIT_SECONDS: Final = 300
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,6 @@ class Measured:
     @property
     def per_cpu_second(self) -> float:
         return self.received.messages / self.cpu_seconds
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process since it began (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def floor(load: Load, directory: Path, example: str) -> Measured:

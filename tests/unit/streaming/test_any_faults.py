@@ -166,10 +166,10 @@ steps = st.lists(
 )
 
 
-async def live_through(taken: list[Step]) -> None:
+async def live_through(taken: list[Step], kind: type[Run] = Run) -> None:
     world = World()
     with hub_of(world) as hub:
-        lived = Run(world, hub)
+        lived = kind(world, hub)
         try:
             for first_viewer in (Step("join", 0), Step("join", 1), Step("wait", 4)):
                 await lived.take(first_viewer)

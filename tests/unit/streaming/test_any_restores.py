@@ -1,7 +1,6 @@
 """A database restored to an older state under viewers: each is told, and ends with the truth."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from unittest.mock import patch
 
 import pytest
@@ -12,23 +11,11 @@ from streaming.close_codes import CloseCode
 from streaming.hub import CHECK_SECONDS, Hub
 from streaming.start import Wanted
 from tests.fuzzing.effort import examples
-from tests.unit.streaming.test_any_faults import QUEUE_CHARACTERS, Run, Step, names
-from tests.unit.streaming.world import Client, World, document, event_id, hub_of
+from tests.unit.streaming.test_any_faults import QUEUE_CHARACTERS, Run, Step, live_through, names
+from tests.unit.streaming.world import Client, World, document, event_id, in_a_world
 from tests.unit.virtual_time import run
 
 TOLD_SECONDS = 3 * CHECK_SECONDS
-
-
-def in_a_world(scenario: Callable[[World, Hub], Awaitable[None]]) -> None:
-    async def lived() -> None:
-        world = World()
-        with hub_of(world) as hub:
-            try:
-                await scenario(world, hub)
-            finally:
-                await hub.close()
-
-    run(lived())
 
 
 async def ten_events(world: World) -> None:
@@ -169,6 +156,15 @@ class RestoredRun(Run):
         self.world.restore_database(number % len(self.world.log))
         self.world.under_way.clear()
 
+    async def heal(self) -> None:
+        # who is ahead of a database that nobody writes to is told all the same
+        self.world.database_is_up = True
+        self.world.restore_valkey(self.world.stream)
+        await asyncio.sleep(100)
+        for client, _ in self.clients:
+            assert client.cursor == self.world.head
+        await super().heal()
+
     def check(self) -> None:
         for client, _ in self.clients:
             assert client.finished
@@ -187,31 +183,6 @@ steps = st.lists(
     min_size=3,
     max_size=30,
 )  # fmt: skip
-
-
-async def live_through(taken: list[Step]) -> None:
-    world = World()
-    with hub_of(world) as hub:
-        lived = RestoredRun(world, hub)
-        try:
-            for first in (Step("join", 0), Step("join", 1), Step("wait", 4)):
-                await lived.take(first)
-            for step in taken:
-                await lived.take(step)
-            # who is ahead of a database that nobody writes to is told all the same
-            world.database_is_up = True
-            world.restore_valkey(world.stream)
-            await asyncio.sleep(100)
-            for client, _ in lived.clients:
-                assert client.cursor == world.head
-            await lived.heal()
-            lived.check()
-        finally:
-            for _, task in lived.clients:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in lived.clients), return_exceptions=True)
-            assert not hub._rooms, "a room is left"
-            await hub.close()
 
 
 AHEAD_OF_ITS_ROOM = [
@@ -241,4 +212,4 @@ def test_every_client_ends_with_the_truth_however_often_the_database_goes_back(
     taken: list[Step],
 ) -> None:
     with patch("streaming.subscription.QUEUE_CHARACTERS", QUEUE_CHARACTERS):
-        run(live_through(taken))
+        run(live_through(taken, RestoredRun))

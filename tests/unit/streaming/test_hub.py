@@ -1,7 +1,7 @@
 """The hub's decisions: where it reads, whom it repairs, what it keeps, in virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -20,24 +20,12 @@ from tests.unit.streaming.world import (
     Client,
     World,
     event_id,
-    hub_of,
+    in_a_world,
     patch_event,
 )
-from tests.unit.virtual_time import run, settle
+from tests.unit.virtual_time import settle
 
 CHANNEL = stream_key(EXECUTION_ID)
-
-
-def in_a_world(scenario: Callable[[World, Hub], Awaitable[None]]) -> None:
-    async def lived() -> None:
-        world = World()
-        with hub_of(world) as hub:
-            try:
-                await scenario(world, hub)
-            finally:
-                await hub.close()
-
-    run(lived())
 
 
 async def sequences(view: View, seconds: float = HEARTBEAT_SECONDS) -> list[int] | Interruption:

@@ -6,7 +6,7 @@ comes from here, and `Client` holds what they send against the protocol's promis
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 from unittest.mock import patch
@@ -28,6 +28,7 @@ from streaming.snapshot import SnapshotMessage, snapshot_text
 from streaming.sources import EventLogSource, UnknownCursorError
 from streaming.start import Wanted, decide_start, first_sequence_needed
 from streaming.stream import stream_key
+from tests.unit.virtual_time import run
 
 EXECUTION_ID: Final = "the-execution"
 FIRST_MILLISECONDS: Final = 1_700_000_000_000
@@ -274,6 +275,20 @@ def hub_of(world: World) -> Iterator[Hub]:
         patch("streaming.hub._read_heads", world.read_heads),
     ):
         yield Hub(FakeStream(world), FakeLog(world), connect, world.refill)
+
+
+def in_a_world(scenario: Callable[[World, Hub], Awaitable[None]]) -> None:
+    """Run the scenario in virtual time, in a world and with a hub of its own."""
+
+    async def lived() -> None:
+        world = World()
+        with hub_of(world) as hub:
+            try:
+                await scenario(world, hub)
+            finally:
+                await hub.close()
+
+    run(lived())
 
 
 class BrokenPromiseError(AssertionError):
