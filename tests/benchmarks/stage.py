@@ -27,11 +27,14 @@ class Stage:
 
 
 @contextmanager
-def stage_set(limit_seconds: int, *, with_temporal: bool = True) -> Iterator[Stage]:
+def stage_set(
+    limit_seconds: int, *, with_temporal: bool = True, on_postgresql: bool = False
+) -> Iterator[Stage]:
     """Run the servers until the block ends, with a migrated database and Django set up.
 
-    Child processes find them in the environment. NEXUS_TEST_DATABASE=postgresql takes a
-    PostgreSQL instead of an SQLite file, as for the tests. After `limit_seconds`, or by
+    Child processes find them in the environment. `on_postgresql`, or
+    NEXUS_TEST_DATABASE=postgresql as for the tests, takes a PostgreSQL instead of an SQLite
+    file. After `limit_seconds`, or by
     SIGTERM, the benchmark ends as by Ctrl-C: its processes with it.
     """
     signal.signal(signal.SIGTERM, _end)
@@ -41,7 +44,7 @@ def stage_set(limit_seconds: int, *, with_temporal: bool = True) -> Iterator[Sta
         directory = Path(name)
         with (
             valkey_running(directory / "valkey") as valkey,
-            _database(directory) as database_url,
+            _database(directory, on_postgresql) as database_url,
             _temporal(directory, with_temporal) as temporal_address,
         ):
             os.environ |= {
@@ -75,8 +78,8 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _database(directory: Path) -> Iterator[str]:
-    if os.environ.get("NEXUS_TEST_DATABASE", "sqlite") == "sqlite":
+def _database(directory: Path, on_postgresql: bool) -> Iterator[str]:
+    if not on_postgresql and os.environ.get("NEXUS_TEST_DATABASE", "sqlite") == "sqlite":
         yield f"sqlite:///{directory / 'nexus.sqlite3'}"
         return
     from tests.servers.postgresql import postgresql_running

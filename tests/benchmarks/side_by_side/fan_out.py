@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.side_by_side.bare import PLACEHOLDER
+from tests.benchmarks.side_by_side.part import Goal, Report, run_part
 from tests.benchmarks.side_by_side.receiver import Received, receiving
-from tests.benchmarks.stage import at_most, stage_set
-from tests.benchmarks.tables import show, table
+from tests.benchmarks.stage import Stage, at_most
+from tests.benchmarks.tables import show
 from tests.servers.web import web_running
 
 LIMIT_SECONDS: Final = 300
@@ -121,7 +122,9 @@ def example_text() -> str:
     return patch.message.replace(str(patch.event_id), PLACEHOLDER)
 
 
-def measure(load: Load, directory: Path) -> str:
+def measure(stage: Stage, arguments: argparse.Namespace) -> Report:
+    load = Load(arguments.viewers, arguments.messages, arguments.per_second)
+    directory = stage.directory
     nexus = "nexus_project.asgi:application"
     thoughts = "tests.benchmarks.side_by_side.first_thought"
     ways: dict[str, Callable[[], Measured]] = {
@@ -135,21 +138,33 @@ def measure(load: Load, directory: Path) -> str:
         ),
     }
     rows = []
-    base: float | None = None
+    found: dict[str, float] = {}
     for name, way in ways.items():
         measured = way()
-        base = base or measured.per_cpu_second
+        found[name] = measured.per_cpu_second
         rows.append(
             [
                 name,
                 f"{measured.per_cpu_second:,.0f}",
-                f"{measured.per_cpu_second / base:.2f}",
+                f"{measured.per_cpu_second / found['bare application']:.2f}",
                 f"{measured.received.p50:.1f}",
                 f"{measured.received.p99:.1f}",
             ]
         )
         show(f"  {name}: {rows[-1][1:]}")
-    return table(["", "messages/CPU s", "x floor", "p50 ms", "p99 ms"], rows)
+    ours = found["Nexus"]
+    return Report(
+        f"Fan-out: {load.viewers:,} viewers of one execution, {load.per_second:g} changes a second",
+        ["", "messages/CPU s", "x floor", "p50 ms", "p99 ms"],
+        rows,
+        [
+            Goal("Nexus / bare application", ours / found["bare application"], 0.8, at_least=True),
+            Goal(
+                "Nexus / consumer with an XREAD of its own",
+                ours / found["consumer with an XREAD of its own"], 4, at_least=True,
+            ),
+        ],
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -157,10 +172,7 @@ def main() -> None:
     parser.add_argument("--viewers", type=at_most(5_000), default=1_000)
     parser.add_argument("--messages", type=at_most(10_000), default=100)
     parser.add_argument("--per-second", type=float, default=10.0)
-    arguments = parser.parse_args()
-    load = Load(arguments.viewers, arguments.messages, arguments.per_second)
-    with stage_set(LIMIT_SECONDS, with_temporal=False) as stage:
-        show(measure(load, stage.directory))
+    run_part(measure, parser)
 
 
 if __name__ == "__main__":
