@@ -165,7 +165,7 @@ def _occasion(histories: Histories, connection: Connection, ended_at: float) -> 
             return "" if crowd >= CROWD else f"the caller had {crowd} connections"
         case None | 1001:
             slow = connection.close_code is None and bool(connection.not_reading)
-            fits = slow or _is_near_fault(histories, ended_at, ended_at)
+            fits = slow or _is_near_fault(histories, _read_until(connection, ended_at), ended_at)
             return "" if fits else "no web process was ended at that time"
     return ""
 
@@ -196,6 +196,14 @@ def _wrong_refusal(histories: Histories, connection: Connection, ended_at: float
         if (message := histories.message(text)) is not None
     )
     return "" if rightly or not there else "the caller may view this execution"
+
+
+def _read_until(connection: Connection, ended_at: float) -> float:
+    """Since when the close may have waited for the client to read on."""
+    return min(
+        (begin for begin, end in connection.not_reading if end >= ended_at - RECOVERY_SECONDS),
+        default=ended_at,
+    )
 
 
 def _is_near_fault(histories: Histories, since: float, until: float) -> bool:

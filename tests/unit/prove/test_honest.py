@@ -181,6 +181,19 @@ def test_client_that_does_not_read_may_be_closed(code: int | None) -> None:
     assert_judged(closed_while_it_does_not_read, "P5", set(), "")
 
 
+@pytest.mark.parametrize(("since", "what"), [(12.0, ""), (20.0, "no web process was ended")])
+def test_close_is_read_when_a_client_that_did_not_read_goes_on(since: float, what: str) -> None:
+    def closed_while_it_did_not_read(records: Records) -> None:
+        records.faults = [replace(each, until=min(each.until, 9.0)) for each in records.faults]
+        records.faults = [replace(each, at=min(each.at, 8.0)) for each in records.faults]
+        records.connections = [each for each in records.connections if each.client != "killed"]
+        connection = closing(1001, at=23.5)
+        connection.not_reading = [(since, 23.0)]
+        add_closed(records, connection)
+
+    assert_judged(closed_while_it_did_not_read, "P5", {"P5"} if what else set(), what)
+
+
 @altering.keeps
 def a_malformed_replay_is_refused(records: Records) -> None:
     wrong = watching("malformed", "two", "yesterday")
