@@ -7,6 +7,10 @@ import resource
 import socket
 from typing import Any, Final, Protocol
 
+from twisted.internet.error import ConnectionLost
+
+from nexus_project.web.flushing import FlushedConnection
+
 logger = logging.getLogger(__name__)
 
 RESERVED_FILES: Final = 256
@@ -48,7 +52,7 @@ class Entrance:
         """Count the connections of a port that listens."""
         entrance = self
 
-        class Transport(port.transport):  # type: ignore[misc]
+        class Transport(FlushedConnection, port.transport):  # type: ignore[misc]
             """A connection that is counted, and that counts what its client takes."""
 
             taken_bytes = 0
@@ -57,8 +61,8 @@ class Entrance:
                 super().__init__(*arguments)
                 entrance._let_in(self)
 
-            def writeSomeData(self, data: bytes) -> int | BaseException:  # noqa: N802
-                written: int | BaseException = super().writeSomeData(data)
+            def writeSomeData(self, data: bytes) -> int | ConnectionLost:  # noqa: N802
+                written = super().writeSomeData(data)
                 if isinstance(written, int):
                     self.taken_bytes += written
                 return written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from autobahn.websocket.protocol import PreparedMessage
 from daphne.ws_protocol import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
 
@@ -62,6 +63,19 @@ def wire_close_reason(reason: str | None) -> bytes | None:
         return None
     encoded = reason.encode("utf-8", "replace")[:123]
     return encoded.decode("utf-8", "ignore").encode("utf-8")
+
+
+_framed: tuple[str, bytes] = ("", b"\x81\0")
+
+
+def _frame(text: str) -> bytes:
+    """The frame of a text; the same text for many viewers is framed once."""
+    global _framed
+    framed_text, frame = _framed
+    if framed_text is not text:
+        frame = PreparedMessage(text.encode(), False, False, True).payloadHybi
+        _framed = (text, frame)
+    return frame
 
 
 class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
@@ -139,9 +153,25 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     def serverSend(self, content: Any, binary: bool = False) -> None:  # noqa: N802
         if self.state != self.STATE_OPEN:
             return
-        payload = content if binary else content.encode("utf-8")
-        # sendMessage would hold our messages to the limit that is meant for the client's.
-        self.sendPreparedMessage(self.factory.prepareMessage(payload, binary))
+        if binary:
+            # sendMessage would hold our messages to the limit that is meant for the client's.
+            self.sendPreparedMessage(self.factory.prepareMessage(content, True))
+        else:
+            self._write(_frame(content))
+
+    def send_now(self, text: str) -> bool:
+        """Send a text message if there is room for it; whether it was sent."""
+        if self.state != self.STATE_OPEN or not self.gate.is_open:
+            return False
+        self._write(_frame(text))
+        return True
+
+    def _write(self, frame: bytes) -> None:
+        if self.send_queue:
+            self.sendData(frame)
+        else:
+            # As sendData, which composes a log line each time, whether it is wanted or not.
+            self.transport.write(frame)
 
     def serverClose(  # noqa: N802
         self, code: int = CloseCode.GOING_AWAY.code, reason: str | None = None
