@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from django.db import IntegrityError
@@ -16,11 +17,11 @@ from django.db.models import Max
 
 from executions import document, events, patches, values
 from executions.batches import batches
-from executions.document import JsonObject
 from executions.errors import RecordingError
 from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from executions.models import Activity, Event, Execution
+from executions.statements import RowReader, Statement, insert, run_together, update
 from executions.statuses import (
     ActivityStatus,
     ExecutionStatus,
@@ -63,19 +64,6 @@ class NewActivity:
     child_execution_id: str | None = None
 
 
-@dataclass(frozen=True)
-class _Touched:
-    """An activity that was handed out, and its document at that time."""
-
-    activity: Activity
-    before: JsonObject
-
-    @property
-    def position(self) -> int:
-        position: int = self.activity.loaded_value("position")
-        return position
-
-
 class Change:
     """What a caller of `recording.changing()` works on.
 
@@ -85,9 +73,8 @@ class Change:
 
     def __init__(self, execution: Execution) -> None:
         self.execution = execution
-        self._before = document.execution_fields(execution)
         self._head = execution.head
-        self._touched: dict[str, _Touched] = {}
+        self._touched: dict[str, Activity] = {}
         self._added: dict[str, Activity] = {}
         self._missing: set[str] = set()
         self._next_position: int | None = None
@@ -100,11 +87,11 @@ class Change:
         if stored in self._missing:
             return None
         if stored not in self._touched:
-            row = self._activity_rows().filter(activity_id=stored).first()
+            row = _activity_reader().read(self.execution.loaded_value("execution_id"), stored)
             if row is None:
                 return None
-            self._touched[stored] = _touched(row)
-        return self._touched[stored].activity
+            self._touched[stored] = row
+        return self._touched[stored]
 
     def activity(self, activity_id: str) -> Activity:
         """The activity of this id, to be changed; raises UnknownActivityError."""
@@ -120,15 +107,15 @@ class Change:
         wanted = {values.storable_text(name) for name in activity_ids} - self._touched.keys()
         for part in batches(sorted(wanted - self._added.keys())):
             for row in self._activity_rows().filter(activity_id__in=part):
-                self._touched[row.activity_id] = _touched(row)
+                self._touched[row.activity_id] = row
         self._missing |= wanted - self._touched.keys()
 
     def activities(self) -> list[Activity]:
         """All activities in the order of their positions. Reads them all: its cost is theirs."""
         for row in self._activity_rows().order_by("position"):
-            self._touched.setdefault(row.activity_id, _touched(row))
-        by_position = sorted(self._touched.values(), key=lambda touched: touched.position)
-        return [touched.activity for touched in by_position] + list(self._added.values())
+            self._touched.setdefault(row.activity_id, row)
+        by_position = sorted(self._touched.values(), key=_position)
+        return by_position + list(self._added.values())
 
     def add_activity(self, new: NewActivity) -> Activity:
         """Append an activity at the next position; it may be changed further in this block."""
@@ -144,53 +131,54 @@ class Change:
 
     def record(self) -> tuple[CommittedEvent, ...]:
         """Check and write everything that differs; the events written, none if nothing does."""
-        execution = self.execution
-        changed = [touched for touched in self._touched.values() if _differs(touched)]
-        clean_execution(execution)
-        after = document.execution_fields(execution)
         operations: list[patches.Operation] = []
-        for touched in changed:
-            path = patches.activity_path(touched.position)
-            now = document.activity_document(touched.activity)
-            operations += patches.replace_changed(path, touched.before, now)
+        changed = [activity for activity in self._touched.values() if _differs(activity)]
+        for activity in changed:
+            operations += patches.replace_changed(
+                patches.activity_path(_position(activity)),
+                document.activity_document(activity.as_loaded()),
+                document.activity_document(activity),
+            )
         for row in self._added.values():
             clean_activity(row)
             _check_fixed(row)
             operations.append(
                 patches.append_activity(row.position, document.activity_document(row))
             )
-        operations += patches.replace_changed("", self._before, after)
+        if not self.execution.is_as_loaded:
+            clean_execution(self.execution)
+            operations += patches.replace_changed(
+                "",
+                document.execution_fields(self.execution.as_loaded()),
+                document.execution_fields(self.execution),
+            )
         if not operations:
             return ()
-        self._check_execution(after)
-        for touched in changed:
-            _check_activity(touched)
-        self._write_activities([touched.activity for touched in changed])
-        written = self._write_execution_and_events(operations)
-        self._remember_written()
+        self._check_execution()
+        for activity in changed:
+            _check_activity(activity)
+        insert_activities(self._added.values())
+        written = self._write(changed, operations)
+        self._remember_written(changed)
         return written
 
     def _activity_rows(self) -> Any:
         return Activity.objects.filter(execution_id=self.execution.pk)
 
-    def _check_execution(self, after: JsonObject) -> None:
+    def _check_execution(self) -> None:
+        execution = self.execution
         for name in ("execution_id", "created_at"):
-            if after[name] != self._before[name]:
+            if getattr(execution, name) != execution.loaded_value(name):
                 raise values.UnacceptableValueError(name, "of an execution never changes")
-        before = ExecutionStatus(self._before["status"])
+        before = ExecutionStatus(execution.loaded_value("status"))
         if before.is_final:
             raise ExecutionClosedError(
-                f"execution {after['execution_id']} is {before}: nothing of it changes any more"
+                f"execution {execution.execution_id} is {before}: nothing of it changes any more"
             )
-        check_execution_transition(before, ExecutionStatus(after["status"]))
+        check_execution_transition(before, ExecutionStatus(execution.status))
 
-    def _write_activities(self, changed: Iterable[Activity]) -> None:
-        for activity in changed:
-            Activity.unrecorded_writes.filter(pk=activity.pk).update(**activity.changed_values())
-        insert_activities(self._added.values())
-
-    def _write_execution_and_events(
-        self, operations: list[patches.Operation]
+    def _write(
+        self, changed: Iterable[Activity], operations: list[patches.Operation]
     ) -> tuple[CommittedEvent, ...]:
         execution = self.execution
         patch_id = next_event_id(self._head)
@@ -200,18 +188,19 @@ class Change:
         closes = ExecutionStatus(execution.status).is_final
         if closes:
             execution.head_sequence += 1
-        Execution.unrecorded_writes.filter(pk=execution.pk).update(**execution.changed_values())
+        updates = [update(row, row.changed_values()) for row in (*changed, execution)]
         if closes:
+            # The final snapshot is read from the rows as they are to be.
+            run_together(updates)
+            updates = []
             written.append(closing_event(execution, self._activity_rows().order_by("position")))
-        write_events(execution, written)
+        run_together([*updates, *event_inserts(execution, written)])
         return tuple(written)
 
-    def _remember_written(self) -> None:
+    def _remember_written(self, changed: Iterable[Activity]) -> None:
         """What was handed out may be changed further, and saved, after the block."""
-        for row in (self.execution, *self._added.values()):
+        for row in (self.execution, *self._added.values(), *changed):
             row.remember_loaded()
-        for touched in self._touched.values():
-            touched.activity.remember_loaded()
 
 
 def next_event_id(head: EventId) -> EventId:
@@ -226,16 +215,19 @@ def closing_event(execution: Execution, activities: Iterable[Activity]) -> Commi
     return CommittedEvent(execution.head, events.encode(message))
 
 
-def write_events(execution: Execution, written: Iterable[CommittedEvent]) -> None:
-    Event.unrecorded_writes.bulk_create(
-        Event(
-            execution=execution,
-            sequence=event_id.sequence,
-            milliseconds=event_id.milliseconds,
-            message=message,
+def event_inserts(execution: Execution, written: Iterable[CommittedEvent]) -> list[Statement]:
+    """What adds events to the log; the same transaction is to move the execution's head."""
+    return [
+        insert(
+            Event(
+                execution=execution,
+                sequence=event_id.sequence,
+                milliseconds=event_id.milliseconds,
+                message=message,
+            )
         )
         for event_id, message in written
-    )
+    ]
 
 
 def built_activity(execution: Execution, position: int, new: NewActivity) -> Activity:
@@ -324,15 +316,23 @@ def _clean_choice(kind: type[StrEnum], field: str, value: str) -> str:
     return str(value)
 
 
-def _touched(row: Activity) -> _Touched:
-    return _Touched(row, document.activity_document(row))
+@cache
+def _activity_reader() -> RowReader[Activity]:
+    return RowReader(Activity.objects.filter(execution_id="").filter(activity_id=""))
 
 
-def _differs(touched: _Touched) -> bool:
+def _position(activity: Activity) -> int:
+    position: int = activity.loaded_value("position")
+    return position
+
+
+def _differs(activity: Activity) -> bool:
     """Whether the activity, cleaned, differs from what was handed out."""
-    clean_activity(touched.activity)
-    _check_fixed(touched.activity)
-    return bool(touched.activity.changed_values())
+    if activity.is_as_loaded:
+        return False
+    clean_activity(activity)
+    _check_fixed(activity)
+    return bool(activity.changed_values())
 
 
 def _check_fixed(activity: Activity) -> None:
@@ -341,9 +341,8 @@ def _check_fixed(activity: Activity) -> None:
             raise values.UnacceptableValueError(name, "of an activity never changes")
 
 
-def _check_activity(touched: _Touched) -> None:
-    activity = touched.activity
+def _check_activity(activity: Activity) -> None:
     check_activity_transition(
-        (activity.loaded_value("attempt"), ActivityStatus(touched.before["status"])),
+        (activity.loaded_value("attempt"), ActivityStatus(activity.loaded_value("status"))),
         (activity.attempt, ActivityStatus(activity.status)),
     )

@@ -6,6 +6,7 @@ tables are in `executions.models`.
 
 from collections.abc import Collection, Iterable
 from copy import copy
+from types import SimpleNamespace
 from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from django.db import models
@@ -120,6 +121,19 @@ class SavedThroughRecording(RecordedModel):
             row = type(self).objects.filter(pk=self._loaded[self._meta.pk.attname])
             self._loaded[name] = row.values_list(name, flat=True).get()
         return self._loaded[name]
+
+    @property
+    def is_as_loaded(self) -> bool:
+        """Whether no field was set since: to another value, or to its equal of another type."""
+        return all(
+            (value := self.__dict__.get(name, loaded)) is loaded
+            or (type(value) is type(loaded) and value == loaded)
+            for name, loaded in self._loaded.items()
+        )
+
+    def as_loaded(self) -> Any:
+        """The values the fields had when the row was loaded, as attributes."""
+        return SimpleNamespace(**self._loaded)
 
     def take_over(self, recorded: "SavedThroughRecording") -> None:
         """Become equal to a row that has just been recorded."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -30,9 +30,9 @@ from executions.change import (
     built_activity,
     clean_execution,
     closing_event,
+    event_inserts,
     insert_activities,
     next_event_id,
-    write_events,
 )
 from executions.errors import RecordingError
 from executions.events import CommittedEvent
@@ -40,6 +40,7 @@ from executions.identifiers import EXECUTION_ID_FORM, EventId, is_execution_id
 from executions.models import Activity, Execution, WorkflowDefinition
 from executions.recorded_rows import SavedThroughRecording
 from executions.signals import events_committed
+from executions.statements import RowReader, run_together
 from executions.statuses import ExecutionStatus, TransitionRefusedError
 from executions.values import UnacceptableValueError
 
@@ -94,7 +95,7 @@ def changing(execution_id: str) -> Iterator[Change]:
         )
     # The mark ends before the commit: a receiver of the signal may change this execution.
     with transaction.atomic(), _marked_as_being_changed(execution_id):
-        execution = Execution.objects.select_for_update().filter(pk=execution_id).first()
+        execution = _locking_reader().read(execution_id)
         if execution is None:
             raise UnknownExecutionError(f"there is no execution {execution_id!r}")
         previous = execution.head
@@ -170,7 +171,7 @@ def create_execution(
             )
         if closes:
             written.append(closing_event(execution, rows))
-        write_events(execution, written)
+        run_together(event_inserts(execution, written))
         _announce_after_commit(execution.execution_id, None, tuple(written))
     execution.remember_loaded()
     return execution
@@ -261,6 +262,11 @@ def _clean_definition(definition: Any) -> Any:
             f"has {size} bytes as JSON; at most {values.DEFINITION_BYTES} are accepted",
         )
     return cleaned
+
+
+@cache
+def _locking_reader() -> RowReader[Execution]:
+    return RowReader(Execution.objects.select_for_update().filter(pk=""))
 
 
 @contextmanager

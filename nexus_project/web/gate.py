@@ -29,8 +29,8 @@ class Gate:
         on_stalled: Callable[[], None],
         on_open: Callable[[], None] | None = None,
     ) -> None:
-        self._open = asyncio.Event()
-        self._open.set()
+        # Made when it closes: most never do.
+        self._room: asyncio.Event | None = None
         self._taken_bytes = taken_bytes
         self._on_stalled = on_stalled
         self._on_open = on_open
@@ -38,14 +38,16 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        return self._open.is_set()
+        return self._room is None
 
     async def opened(self) -> None:
         """Wait for room. Returns at once when there is some, or when the connection is gone."""
-        await self._open.wait()
+        if self._room is not None:
+            await self._room.wait()
 
     def pauseProducing(self) -> None:  # noqa: N802
-        self._open.clear()
+        if self._room is None:
+            self._room = asyncio.Event()
         if self._next_look is None:
             self._look_later()
 
@@ -55,7 +57,9 @@ class Gate:
             self._on_open()
 
     def stopProducing(self) -> None:  # noqa: N802
-        self._open.set()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
         if self._next_look is not None:
             self._next_look.cancel()
             self._next_look = None

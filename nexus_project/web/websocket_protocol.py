@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from autobahn.websocket.protocol import PreparedMessage
+from autobahn.websocket.protocol import PreparedMessage, TrafficStats
 from daphne.ws_protocol import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
 
@@ -64,6 +64,9 @@ def wire_close_reason(reason: str | None) -> bytes | None:
     encoded = reason.encode("utf-8", "replace")[:123]
     return encoded.decode("utf-8", "ignore").encode("utf-8")
 
+
+_uncounted: Final = TrafficStats()
+"""Shared by all connections, and so meaningless: what they sent is counted elsewhere."""
 
 _framed: tuple[str, bytes] = ("", b"\x81\0")
 
@@ -134,6 +137,11 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
 
     def onOpen(self) -> None:  # noqa: N802
         super().onOpen()
+        # Read for the handshake alone, by Autobahn and Daphne, and kept for ever otherwise.
+        self.http_headers = self.request.headers = {}
+        self.http_request_data = self.http_response_data = b""
+        del self.clean_headers
+        self.trafficStats = _uncounted
         if self.server.is_leaving:
             self.serverClose(CloseCode.GOING_AWAY.code, GOING_AWAY_REASON)
 
