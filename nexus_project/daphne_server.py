@@ -54,8 +54,17 @@ from nexus_project.web.websocket_protocol import (
 DRAIN_SECONDS: Final = 10.0
 """Where the settings have no NEXUS_DRAIN_SECONDS."""
 
+PING_SECONDS: Final = 60
+"""How often a client is asked whether it is there. What keeps proxies content are heartbeats."""
+
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 50)
 """As of gc.set_threshold()."""
+
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that reads from the database may keep the event loop waiting at a time.
+
+Measured: with Python's own 5 ms, comparing 5,000 heads delayed messages by up to 0.5 s.
+"""
 
 HANDSHAKE_SPARE_SECONDS: Final = 5.0
 """How much longer Autobahn waits for a handshake than we do, who answer that it took too long."""
@@ -68,6 +77,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         self,
         *args: Any,
         websocket_timeout: int = -1,
+        ping_interval: int = PING_SECONDS,
         websocket_max_message_size: int = CLIENT_MESSAGE_BYTES,
         websocket_max_frame_size: int = CLIENT_MESSAGE_BYTES,
         ready_callable: Callable[[], None] | None = None,
@@ -81,6 +91,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         super().__init__(
             *args,
             websocket_timeout=websocket_timeout,
+            ping_interval=ping_interval,
             websocket_max_message_size=websocket_max_message_size,
             websocket_max_frame_size=websocket_max_frame_size,
             ready_callable=self._ready,
@@ -173,6 +184,7 @@ class CommandLineInterface(DaphneCommandLineInterface):  # type: ignore[misc]
         self.parser.prog = "python -m nexus_project.daphne_server"
         self.parser.set_defaults(
             websocket_timeout=-1,
+            ping_interval=PING_SECONDS,
             websocket_max_message_size=CLIENT_MESSAGE_BYTES,
             websocket_max_frame_size=CLIENT_MESSAGE_BYTES,
         )
@@ -181,6 +193,7 @@ class CommandLineInterface(DaphneCommandLineInterface):  # type: ignore[misc]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM; exits 1 when an address cannot be bound, or must not be."""
     raise_open_files_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         CommandLineInterface().run(list(sys.argv[1:] if arguments is None else arguments))
     except UnsafeExposureError as error:

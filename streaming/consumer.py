@@ -6,8 +6,7 @@ a place for the connection and who asks. What the channel does is its handlers'
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Hashable
 from functools import cache
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import parse_qs
@@ -26,11 +25,13 @@ from streaming.access.limits import (
     ConnectionLimits,
     ConnectionPlaces,
     Holder,
+    Place,
     TooManyConnectionsError,
 )
 from streaming.access.watch import AccessWatch, Watched, access_watch, refusals
 from streaming.close_codes import CloseCode
 from streaming.connection_record import ConnectionRecord
+from streaming.gathered_reads import GatheredReads
 from streaming.heartbeats import Heartbeats
 
 CANCEL_AGAIN_SECONDS: Final = 5.0
@@ -38,7 +39,7 @@ CANCEL_AGAIN_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
 _may_view = database_sync_to_async(may_view, thread_sensitive=False)
-_refusals = database_sync_to_async(refusals, thread_sensitive=False)
+_refusal_of = GatheredReads(database_sync_to_async(refusals, thread_sensitive=False)).get
 
 
 class Closing(NamedTuple):
@@ -89,34 +90,45 @@ Handle = Callable[[Connection, str | bytes], Awaitable[None]]
 class ChannelConsumer(AsyncWebsocketConsumer):
     """A connection whose handlers are given by `as_asgi(on_connect=…, handle=…)`."""
 
-    # Control reaches a process once, not each of its connections: no layer of this name.
-    channel_layer_alias = "none"
-
     def __init__(self, *, on_connect: OnConnect, handle: Handle) -> None:
         super().__init__()
         self._on_connect = on_connect
         self._handle = handle
         self._life: asyncio.Task[None] | None = None
-        self._places = ExitStack()
+        self._places: list[Place] = []
         self._credential: Credential | None = None
         self._only_execution_id: str | None = None
         self._watch: AccessWatch | None = None
         self._barred = False
         self._record: ConnectionRecord | None = None
+        self._server_sends_now: Callable[[str], bool]
         self.user: AbstractUser | AnonymousUser = AnonymousUser()
         self.heartbeats: Heartbeats
         self.received_messages = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # AsyncConsumer's own way has a task more for each connection, and for each message
+        # a thread look for old database connections, of which the event loop has none.
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                message = await receive()
+                match message["type"]:
+                    case "websocket.connect":
+                        await self.connect()
+                    case "websocket.receive":
+                        await self.receive(message.get("text"), message.get("bytes"))
+                    case "websocket.disconnect":
+                        await self.disconnect(message["code"])
+                        return
         finally:
             # A server that stops cancels this call, without any disconnect.
             try:
                 await self._stop_life()
             finally:
                 # A client that does not answer the close still costs a socket until here.
-                self._places.close()
+                for place in self._places:
+                    places().give_back(place)
                 if self._record is not None:
                     self._record.end(self.user)
 
@@ -124,7 +136,11 @@ class ChannelConsumer(AsyncWebsocketConsumer):
         offered = self.scope.get("subprotocols", ())
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         self._record = ConnectionRecord(self.scope["url_route"]["kwargs"].get("executionId"))
-        self.heartbeats = Heartbeats(self.send_text, settings.NEXUS_HEARTBEAT_SECONDS)
+        extensions: dict[str, Any] = self.scope.get("extensions") or {}
+        self._server_sends_now = extensions.get("websocket.send_now", _never)
+        self.heartbeats = Heartbeats(
+            self.send_text, settings.NEXUS_HEARTBEAT_SECONDS, self.send_text_now
+        )
         self._life = asyncio.create_task(self._live())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -154,10 +170,10 @@ class ChannelConsumer(AsyncWebsocketConsumer):
         watched = Watched(self._credential, str(self.user.pk), execution_id)
         self._watch = access_watch()
         self._watch.stand(self, watched)
-        return (await _refusals([watched])).get(watched)
+        return await _refusal_of(watched)
 
     def place_among_viewers(self, execution_id: str) -> None:
-        self._places.enter_context(places().place(Holder.EXECUTION, execution_id))
+        self._take_place(Holder.EXECUTION, execution_id)
 
     async def send_text(self, text: str) -> None:
         """Send one message; waits while the client does not read."""
@@ -167,6 +183,14 @@ class ChannelConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=text)
         if self._record is not None:
             self._record.messages_sent += 1
+
+    def send_text_now(self, text: str) -> bool:
+        """Send one message if the client takes it without waiting; whether it was sent."""
+        if self._barred or not self._server_sends_now(text):
+            return False
+        if self._record is not None:
+            self._record.messages_sent += 1
+        return True
 
     async def close(self, code: int | None = None, reason: str | None = None) -> None:
         if self._record is not None:
@@ -200,8 +224,8 @@ class ChannelConsumer(AsyncWebsocketConsumer):
 
     async def _admit_and_serve(self) -> Closing:
         # Before anything is read from the database.
-        self._places.enter_context(places().place(Holder.PROCESS))
-        scope: dict[str, Any] = {**self.scope}
+        self._take_place(Holder.PROCESS)
+        scope: Any = self.scope
         claim: Claim | None = scope[CLAIM]
         if claim is not None and not await self.heartbeats.while_waiting(self._is_known_by(claim)):
             return Closing(
@@ -209,13 +233,16 @@ class ChannelConsumer(AsyncWebsocketConsumer):
                 "the token or ticket is not valid: unknown, expired, revoked or used",
             )
         if self._credential is not None:
-            self._places.enter_context(places().place(Holder.USER, self.user.pk))
+            self._take_place(Holder.USER, self.user.pk)
         else:
             address = (self.scope.get("client") or (None,))[0]
-            self._places.enter_context(places().place(Holder.ADDRESS, address))
+            self._take_place(Holder.ADDRESS, address)
         if self._record is not None:
             self._record.admitted(self.user)
         return await self._on_connect(self)
+
+    def _take_place(self, holder: Holder, key: Hashable = None) -> None:
+        self._places.append(places().take(holder, key))
 
     async def _is_known_by(self, claim: Claim) -> bool:
         """Find out who asks. A session that has ended makes its caller anonymous, not unknown."""
@@ -250,6 +277,10 @@ def places() -> ConnectionPlaces:
             execution=_limit("NEXUS_CONNECTIONS_PER_EXECUTION", DEFAULT_LIMITS.execution),
         )
     )
+
+
+def _never(text: str) -> bool:
+    return False
 
 
 def _limit(name: str, default: int) -> int:

@@ -81,14 +81,15 @@ class ExecutionStream:
                 if self._tail.offer(event_id) is Verdict.SEND:
                     await self._send_event(text)
         if self._tail.cursor is not None:
-            self._view.go_live(self._tail.cursor)
+            self._view.go_live(self._tail.cursor, self._send_now)
 
     async def _follow(self) -> None:
         """Send events as they come; returns when some have to be caught up with."""
         while True:
             events = await self._view.next_events(self._heartbeats.due_in_seconds)
             if events is Interruption.SILENCE:
-                await self._send_heartbeat()
+                if self._heartbeats.is_due:
+                    await self._send_heartbeat()
             elif events is Interruption.OVERFLOW:
                 await self._resync_slow_reader()
                 return
@@ -132,6 +133,24 @@ class ExecutionStream:
         await self._send_snapshot("slow")
         self._slow_until = asyncio.get_running_loop().time() + SLOW_AGAIN_SECONDS
         self._takes_resync = True
+
+    def _send_now(self, event: CommittedEvent) -> bool:
+        """Send an event while nothing else is being sent, if it is the next and needs no waiting.
+
+        What this leaves, the stream's own task does.
+        """
+        event_id, text = event
+        if (
+            self._takes_resync
+            or not self._tail.is_next(event_id)
+            or is_final(text)
+            or not self._heartbeats.send_now(text)
+        ):
+            return False
+        self._tail.cursor = event_id
+        metrics.events_sent.inc()
+        metrics.sent_live(event)
+        return True
 
     async def _send_event(self, text: str, live: CommittedEvent | None = None) -> None:
         await self._send(text)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -11,30 +11,53 @@ from executions.document import rfc3339
 from executions.identifiers import EventId
 from streaming.schemas.visualization import Heartbeat, encode
 
+_CLOCK_SECONDS: Final = 1e-6
+"""As near as timers and sums of floating-point seconds come to a moment."""
+
 T = TypeVar("T")
 
 
 class Heartbeats:
-    """Sends by `send`, which waits while the client does not read.
+    """Sends by `send`, which waits while the client does not read, or `send_now`, which does not.
 
     Made when the connection is accepted: from then on heartbeats are owed.
     """
 
-    def __init__(self, send: Callable[[str], Awaitable[None]], interval_seconds: float) -> None:
+    def __init__(
+        self,
+        send: Callable[[str], Awaitable[None]],
+        interval_seconds: float,
+        send_now: Callable[[str], bool],
+    ) -> None:
         self._send = send
+        self._send_now = send_now
         self._interval_seconds = interval_seconds
-        self._sent_at = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._sent_at = self._loop.time()
 
     @property
     def due_in_seconds(self) -> float:
         """How long the silence may still last."""
-        passed = asyncio.get_running_loop().time() - self._sent_at
+        passed = self._loop.time() - self._sent_at
         return max(0.0, self._interval_seconds - passed)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the silence has lasted long enough for a heartbeat."""
+        return self.due_in_seconds < _CLOCK_SECONDS
 
     async def send(self, text: str) -> None:
         """Send a message."""
-        await self._send(text)
-        self._sent_at = asyncio.get_running_loop().time()
+        if not self.send_now(text):
+            await self._send(text)
+            self._sent_at = self._loop.time()
+
+    def send_now(self, text: str) -> bool:
+        """Send a message if that needs no waiting; whether it was sent."""
+        if not self._send_now(text):
+            return False
+        self._sent_at = self._loop.time()
+        return True
 
     async def beat(self, caught_up_to: EventId | None) -> None:
         """Send a heartbeat, with the event that the client has caught up to where that is known."""

@@ -89,9 +89,12 @@ class View:
             self._beginning = self._room.beginnings
             raise
 
-    def go_live(self, cursor: EventId) -> None:
-        """Queue what comes after `cursor`, up to which the connection has caught up."""
-        self._subscription.go_live()
+    def go_live(self, cursor: EventId, send_now: Callable[[CommittedEvent], bool]) -> None:
+        """Take what comes after `cursor`, up to which the connection has caught up.
+
+        As Subscription.go_live.
+        """
+        self._subscription.go_live(send_now)
         if self._beginning == self._room.beginnings:
             self._room.start_at(cursor)
         else:
@@ -178,9 +181,12 @@ class Hub:
         where the log has no such event, DatabaseError where the database is away.
         """
         events: list[CommittedEvent] = []
+        # Of a Valkey that is away, the publisher remembers what to fill up when it is back.
+        lacks_what_the_log_has = self._has_heard.is_set() and not self._announcements.connected
         if self._announcements.connected:
             try:
                 events = await self._stream.read_after(execution_id, cursor)
+                lacks_what_the_log_has = True
             except UNREACHABLE as error:
                 log.warning("stream_unreadable", execution_id=execution_id, error=str(error))
         if events and await self._event_log.has(execution_id, events[-1].event_id):
@@ -191,7 +197,7 @@ class Hub:
         except UnknownCursorError:
             self._refill(execution_id)
             raise
-        if events or is_false:
+        if is_false or (events and lacks_what_the_log_has):
             self._refill(execution_id)
         return events
 

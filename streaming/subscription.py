@@ -1,12 +1,12 @@
 """A connection's place among the viewers of an execution: its queue while it follows.
 
 Belongs to one event loop. A connection that catches up from a source has no queue: it is
-only told how far events have come. Once it has caught up it goes live, and from then on
-events are queued for it, up to a bound.
+only told how far events have come. Once it has caught up it goes live: from then on events
+are sent to it as they come while it takes them at once, else queued, up to a bound.
 """
 
 import asyncio
-from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
@@ -17,6 +17,10 @@ QUEUE_CHARACTERS: Final = 1024 * 1024
 
 QUEUE_SECONDS: Final = 10.0
 """How long an event may wait for one connection before it counts as slow."""
+
+
+def _never(event: CommittedEvent) -> bool:
+    return False
 
 
 class Interruption(Enum):
@@ -33,27 +37,33 @@ class Subscription:
     """One connection's place among the viewers of an execution."""
 
     def __init__(self) -> None:
-        self._queue: deque[CommittedEvent] = deque()
+        self._queue: list[CommittedEvent] = []
         self._queued_characters = 0
         self._queued_since = 0.0
         self._taken: list[CommittedEvent] = []
         self._taken_since = 0.0
         self._live = False
         self._interruption: Interruption | None = None
-        self._arrival = asyncio.Event()
+        self._arrival: asyncio.Future[None] | None = None
+        self._send_now: Callable[[CommittedEvent], bool]
 
     @property
     def queued_characters(self) -> int:
         """How much text waits."""
         return self._queued_characters
 
-    def go_live(self) -> None:
-        """Queue events from here on."""
+    def go_live(self, send_now: Callable[[CommittedEvent], bool] = _never) -> None:
+        """Take events from here on.
+
+        Whenever none is waiting, or being sent, an event is given to `send_now`; it is queued
+        where that returns False.
+        """
         self._live = True
+        self._send_now = send_now
 
     def offer(self, event: CommittedEvent) -> None:
-        """Queue the event if the connection is live; past a bound, drop the queue and tell."""
-        if not self._live:
+        """Send or queue the event if the connection is live; past a bound, drop all and tell."""
+        if not self._live or (self._waits and self._send_now(event)):
             return
         self._queued_characters += len(event.message)
         too_much = self._queue and self._queued_characters > QUEUE_CHARACTERS
@@ -63,7 +73,7 @@ class Subscription:
         if not self._queue:
             self._queued_since = _now()
         self._queue.append(event)
-        self._arrival.set()
+        self._end_waiting()
 
     def interrupt(self, why: Interruption) -> None:
         """Drop the queue of a live connection, queue no more, and tell it why."""
@@ -72,10 +82,10 @@ class Subscription:
             self._taken.clear()
             self._live = False
             self._interruption = why
-            self._arrival.set()
+            self._end_waiting()
 
     async def next_events(self, silence_seconds: float) -> list[CommittedEvent] | Interruption:
-        """Wait for events; SILENCE after that many seconds without.
+        """Wait for events that could not be sent at once; SILENCE after that many seconds.
 
         After OVERFLOW and GAP some are lost, and the connection is no longer live. The list
         that is returned is emptied when that happens before the next call: until then its
@@ -85,18 +95,29 @@ class Subscription:
         if self._waits_too_long():
             self.interrupt(Interruption.OVERFLOW)
         if not self._queue and self._interruption is None:
-            self._arrival.clear()
+            self._arrival = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(silence_seconds):
-                    await self._arrival.wait()
+                    await self._arrival
             except TimeoutError:
                 return Interruption.SILENCE
+            finally:
+                self._arrival = None
         if self._interruption is not None:
             why, self._interruption = self._interruption, None
             return why
-        self._taken, self._taken_since = list(self._queue), self._queued_since
+        self._taken, self._taken_since = self._queue, self._queued_since
         self._drop_queue()
         return self._taken
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the connection waits, and nothing has come for it that could not be sent."""
+        return self._arrival is not None and not self._arrival.done()
+
+    def _end_waiting(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     def _waits_too_long(self) -> bool:
         if self._taken:
@@ -104,7 +125,7 @@ class Subscription:
         return bool(self._queue) and _now() - self._queued_since > QUEUE_SECONDS
 
     def _drop_queue(self) -> None:
-        self._queue.clear()
+        self._queue = []
         self._queued_characters = 0
 
 

@@ -32,14 +32,23 @@ class Tail:
 
     def offer(self, event_id: EventId) -> Verdict:
         """Decide on an event; SEND advances the cursor, so the caller must send it."""
+        if self.is_next(event_id):
+            self.cursor = event_id
+            return Verdict.SEND
         if self.cursor is not None and event_id.contradicts(self.cursor):
             return Verdict.CONTRADICTION
         if event_id.sequence <= self.sequence:
             return Verdict.ALREADY_SENT
-        if event_id.sequence > self.sequence + 1:
-            return Verdict.SOMETHING_IS_MISSING
-        self.cursor = event_id
-        return Verdict.SEND
+        return Verdict.SOMETHING_IS_MISSING
+
+    def is_next(self, event_id: EventId) -> bool:
+        """Whether the verdict on the event is to send it."""
+        cursor = self.cursor
+        if cursor is None:
+            return event_id.sequence == 0
+        return event_id.sequence == cursor.sequence + 1 and (
+            event_id.milliseconds >= cursor.milliseconds
+        )
 
     def lacks(self, event_id: EventId | None) -> bool:
         """Whether this event is still to be sent."""

@@ -62,7 +62,7 @@ class Entrance:
                 entrance._let_in(self)
 
             def writeSomeData(self, data: bytes) -> int | ConnectionLost:  # noqa: N802
-                written = super().writeSomeData(data)
+                written: int | ConnectionLost = super().writeSomeData(data)
                 if isinstance(written, int):
                     self.taken_bytes += written
                 return written

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from twisted.internet.tcp import Connection
-else:
-    Connection = object
+from typing import Any
 
 logger = logging.getLogger(__name__)
+
+_Connection: Any = object
+"""What it is mixed in before: a connection of Twisted's, whatever its kind."""
 
 _unwritten: list[FlushedConnection] = []
 
 
-class FlushedConnection(Connection):  # type: ignore[misc]
+class FlushedConnection(_Connection):  # type: ignore[misc]
     """Mixed in before a connection of Twisted's: what a turn writes is sent as one, after it.
 
     Only what the operating system does not take waits for room, as Twisted has it.
@@ -40,18 +38,18 @@ class FlushedConnection(Connection):  # type: ignore[misc]
     def stopWriting(self) -> None:  # noqa: N802
         if self._waits_for_room:
             self._waits_for_room = False
-            super().stopWriting()  # type: ignore[no-untyped-call]
+            super().stopWriting()
 
     def flush(self) -> None:
         """Send what there is."""
         self._is_unwritten = False
         if not self.connected:
             return
-        end: Any = self.doWrite()  # type: ignore[no-untyped-call]
+        end: Any = self.doWrite()
         # An end is the reactor's to deal with: it will meet it again.
         if end is not None or self.dataBuffer or self._tempDataBuffer:
             self._waits_for_room = True
-            super().startWriting()  # type: ignore[no-untyped-call]
+            super().startWriting()
 
 
 def _flush() -> None:
@@ -62,4 +60,4 @@ def _flush() -> None:
             connection.flush()
         except Exception:  # one connection's failure is not to be another's
             logger.exception("A connection failed while it was written to")
-            connection.abortConnection()  # type: ignore[no-untyped-call]
+            connection.abortConnection()

@@ -65,7 +65,7 @@ def wire_close_reason(reason: str | None) -> bytes | None:
     return encoded.decode("utf-8", "ignore").encode("utf-8")
 
 
-_uncounted: Final = TrafficStats()
+_uncounted: Final = TrafficStats()  # type: ignore[no-untyped-call]
 """Shared by all connections, and so meaningless: what they sent is counted elsewhere."""
 
 _framed: tuple[str, bytes] = ("", b"\x81\0")

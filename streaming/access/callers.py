@@ -18,6 +18,7 @@ from django.http import parse_cookie
 from streaming.access.credentials import Credential, session_credential, token_credential, users_of
 from streaming.access.origins import origin_is_allowed
 from streaming.access.tickets import TICKET_PREFIX, take_ticket
+from streaming.gathered_reads import GatheredReads
 
 SUBPROTOCOL: Final = "nexus"
 """What the server selects of the subprotocols offered; never the ticket beside it."""
@@ -69,21 +70,30 @@ class Callers:
         self._application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        claim = claim_of(headers, scope.get("subprotocols", ()))
-        if claim is None or isinstance(claim, SessionClaim):
-            allowed = origin_is_allowed(
-                headers.get(b"origin"),
-                headers.get(b"host"),
-                settings.ALLOWED_HOSTS,
-                settings.CSRF_TRUSTED_ORIGINS,
-            )
-            if not allowed:
-                # Not channels' WebsocketDenier: it subscribes to the channel layer to say no.
-                await receive()
-                await send({"type": "websocket.close"})
-                return
-        await self._application({**scope, CLAIM: claim}, receive, send)
+        # In a function of its own: what it holds would be held for as long as the connection.
+        scope = _with_claim(scope)
+        if scope is None:
+            # Not channels' WebsocketDenier: it subscribes to the channel layer to say no.
+            await receive()
+            await send({"type": "websocket.close"})
+        else:
+            await self._application(scope, receive, send)
+
+
+def _with_claim(scope: Any) -> dict[str, Any] | None:
+    """The scope with what its handshake claims; None for a page that may not claim it."""
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    claim = claim_of(headers, scope.get("subprotocols", ()))
+    if claim is None or isinstance(claim, SessionClaim):
+        allowed = origin_is_allowed(
+            headers.get(b"origin"),
+            headers.get(b"host"),
+            settings.ALLOWED_HOSTS,
+            settings.CSRF_TRUSTED_ORIGINS,
+        )
+        if not allowed:
+            return None
+    return {**scope, CLAIM: claim}
 
 
 def claim_of(headers: dict[bytes, str], subprotocols: Iterable[str]) -> Claim | None:
@@ -115,9 +125,9 @@ async def standing_of(claim: Claim) -> Standing | None:
 
 async def user_of(credential: Credential) -> AbstractUser | None:
     """Whose the credential is; None if it does not hold."""
-    return (await _users_of([credential])).get(credential)
+    return await _users.get(credential)
 
 
 _take_ticket = database_sync_to_async(take_ticket, thread_sensitive=False)
 
-_users_of = database_sync_to_async(users_of, thread_sensitive=False)
+_users = GatheredReads(database_sync_to_async(users_of, thread_sensitive=False))

@@ -1,8 +1,7 @@
 """How many connections there may be, and counting those that there are. Pure."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -44,28 +43,36 @@ class TooManyConnectionsError(Exception):
         super().__init__(f"too many connections: {holder} may have {limit}")
 
 
+class Place(NamedTuple):
+    """One connection's place among those of its holder."""
+
+    holder: Holder
+    key: Hashable
+
+
 class ConnectionPlaces:
     """The places that connections hold, each until it is given back."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
-        self._held: Counter[tuple[Holder, Hashable]] = Counter()
+        self._held: Counter[Place] = Counter()
 
     def held(self, holder: Holder, key: Hashable = None) -> int:
         """How many connections this one of the holders has."""
-        return self._held[holder, key]
+        return self._held[Place(holder, key)]
 
-    @contextmanager
-    def place(self, holder: Holder, key: Hashable = None) -> Iterator[None]:
-        """Hold a place while inside; raises TooManyConnectionsError where none is left."""
+    def take(self, holder: Holder, key: Hashable = None) -> Place:
+        """Take a place, to be given back; raises TooManyConnectionsError where none is left."""
+        place = Place(holder, key)
         limit = self._limits.of(holder)
-        if self._held[holder, key] >= limit:
+        if self._held[place] >= limit:
             raise TooManyConnectionsError(holder, limit)
-        self._held[holder, key] += 1
-        try:
-            yield
-        finally:
-            self._held[holder, key] -= 1
-            if not self._held[holder, key]:
-                # Else every caller there ever was would be remembered.
-                del self._held[holder, key]
+        self._held[place] += 1
+        return place
+
+    def give_back(self, place: Place) -> None:
+        """Give back a place that was taken."""
+        self._held[place] -= 1
+        if not self._held[place]:
+            # Else every caller there ever was would be remembered.
+            del self._held[place]

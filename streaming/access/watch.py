@@ -7,8 +7,7 @@ user whose access has just been changed somewhere are looked at at once
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -30,7 +29,12 @@ URGENT_SHARE: Final = 0.5
 LONGEST_REST_SECONDS: Final = 1.0
 """A look that was long because the database was locked is not paid for with blindness."""
 
-WATCHED_PER_LOOK: Final = KEYS_PER_QUERY
+WATCHED_PER_LOOK: Final = 3_000
+"""How many are looked at together, unless they stand on more credentials than one query takes.
+
+Most of a look's cost is its queries, whatever they are about; but of users who may not view
+all, each execution is asked about, and the look tells no sooner than at its end.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -135,7 +139,8 @@ class AccessWatch:
     async def _look_at(self, watched: Iterable[Watched], share: float) -> None:
         """Look at those that are still there, taking at most that share of the time."""
         loop = asyncio.get_running_loop()
-        for part in _parts(watched):
+        # What stands on one credential is looked at together: it is asked about once.
+        for part in _parts(sorted(watched, key=lambda each: each.credential.key)):
             began = loop.time()
             looked_at = [each for each in part if each in self._watched]
             try:
@@ -164,12 +169,20 @@ class AccessWatch:
 
 
 def _parts(watched: Iterable[Watched]) -> Iterator[list[Watched]]:
-    remaining = iter(watched)
-    while part := list(islice(remaining, WATCHED_PER_LOOK)):
+    """What is looked at together, of those sorted by their credentials."""
+    part: list[Watched] = []
+    credentials: set[Credential] = set()
+    for each in watched:
+        credentials.add(each.credential)
+        if len(part) == WATCHED_PER_LOOK or len(credentials) > KEYS_PER_QUERY:
+            yield part
+            part, credentials = [], {each.credential}
+        part.append(each)
+    if part:
         yield part
 
 
-def refusals(watched: Sequence[Watched]) -> dict[Watched, CloseCode]:
+def refusals(watched: Collection[Watched]) -> dict[Watched, CloseCode]:
     """Those that do not hold, with the codes to close their connections with.
 
     Costs what `users_of` does and one query more, and for each user who may not view all,

@@ -1,25 +1,29 @@
 """The channel `activityUpdates`: an execution's events, live, with replay."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from channels.db import database_sync_to_async
 
-from executions.event_log import Head, find_event_id, read_head
+from executions.event_log import Head, find_event_id, read_full_heads
 from executions.identifiers import EXECUTION_ID_FORM, EventId, is_execution_id
 from streaming.close_codes import CloseCode
 from streaming.consumer import Closing, Connection
 from streaming.execution_stream import ExecutionStream
+from streaming.gathered_reads import GatheredReads
 from streaming.hub import hub
 from streaming.start import (
     MalformedReplayError,
-    Wanted,
     decide_start,
     first_sequence_needed,
     parse_replay,
 )
 
 SPEC_PATH: Final = Path(__file__).with_name("execution_streaming.asyncapi.yaml")
+
+_Asked = tuple[str, int | None]
+"""An execution, and the sequence of an event of it that must still be kept."""
 
 CLIENT_MESSAGES_ACCEPTED: Final = 20
 """How many messages a client may send, to no effect, before it is closed."""
@@ -40,7 +44,8 @@ async def on_connect_activityUpdates(connection: Connection) -> Closing:
     if refusal is not None:
         return Closing(refusal, refusal.meaning)
     async with hub().view(execution_id, heartbeats.while_waiting) as view:
-        known = await heartbeats.while_waiting(_what_is_known(execution_id, wanted))
+        asked = execution_id, first_sequence_needed(wanted)
+        known = await heartbeats.while_waiting(_what_is_known.get(asked))
         if known is None:
             return Closing(CloseCode.NOT_FOUND, CloseCode.NOT_FOUND.meaning)
         head, kept = known
@@ -59,15 +64,17 @@ async def handle_activityUpdates(connection: Connection, text: str | bytes) -> N
         )
 
 
-def _read_what_is_known(
-    execution_id: str, wanted: Wanted | EventId
-) -> tuple[Head, EventId | None] | None:
-    """The execution's head, and the kept event that `wanted` needs; None: no such execution."""
-    head = read_head(execution_id)
-    if head is None:
-        return None
-    sequence = first_sequence_needed(wanted)
-    return head, None if sequence is None else find_event_id(execution_id, sequence)
+def _read_what_is_known(asked: Collection[_Asked]) -> dict[_Asked, tuple[Head, EventId | None]]:
+    """The executions' heads, and the events asked for that are kept; without unknown executions."""
+    heads = read_full_heads({execution_id for execution_id, _ in asked})
+    return {
+        (execution_id, sequence): (
+            heads[execution_id],
+            None if sequence is None else find_event_id(execution_id, sequence),
+        )
+        for execution_id, sequence in asked
+        if execution_id in heads
+    }
 
 
-_what_is_known = database_sync_to_async(_read_what_is_known, thread_sensitive=False)
+_what_is_known = GatheredReads(database_sync_to_async(_read_what_is_known, thread_sensitive=False))

@@ -47,6 +47,8 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
                 await flood(send)
             finally:
                 tell("flood ended")
+        case "/flood-now":
+            await flood_at_once(scope["extensions"]["websocket.send_now"], send)
         case "/close":
             await send({"type": "websocket.close", "code": 1011, "reason": LONG_REASON})
         case "/unread":
@@ -82,6 +84,16 @@ async def flood(send: Send) -> None:
     global sent
     for number in range(MESSAGES):
         await send({"type": "websocket.send", "bytes": struct.pack("!I", number) * 4096})
+        sent = number + 1
+    await send({"type": "websocket.close", "code": 4408, "reason": "all sent"})
+
+
+async def flood_at_once(send_now: Callable[[str], bool], send: Send) -> None:
+    global sent
+    for number in range(MESSAGES):
+        text = f"{number:0{MESSAGE_BYTES}d}"
+        if not send_now(text):
+            await send({"type": "websocket.send", "text": text})
         sent = number + 1
     await send({"type": "websocket.close", "code": 4408, "reason": "all sent"})
 

@@ -115,12 +115,14 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 @contextlib.contextmanager
-def stalled_flood(server: ServerProcess) -> Iterator[tuple[ClientConnection, list[float]]]:
-    """A client that reads nothing of `/flood`, once the server has stopped sending to it.
+def stalled_flood(
+    server: ServerProcess, path: str = "/flood"
+) -> Iterator[tuple[ClientConnection, list[float]]]:
+    """A client that reads nothing of the flood, once the server has stopped sending to it.
 
     Beside it, the seconds that each unrelated request took meanwhile.
     """
-    with server.connect("/flood") as reader:
+    with server.connect(path) as reader:
         delays: list[float] = []
         unchanged_since, last = time.monotonic(), -1
         deadline = unchanged_since + 20

@@ -9,13 +9,13 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.integration.daphne_application import MESSAGES
+from tests.integration.daphne_application import MESSAGE_BYTES, MESSAGES
 from tests.integration.daphne_process import ServerProcess, drop, stalled_flood, until
 
 MEGABYTE = 1024 * 1024
@@ -30,18 +30,25 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("path", "numbered"),
+    [
+        ("/flood", lambda number: struct.pack("!I", number) * 4096),
+        ("/flood-now", lambda number: f"{number:0{MESSAGE_BYTES}d}"),
+    ],
+)
 def test_stalled_reader_costs_bounded_memory_delays_nobody_and_gets_everything_later(
-    server: ServerProcess,
+    server: ServerProcess, path: str, numbered: Callable[[int], str | bytes]
 ) -> None:
     server.ask()
     before = server.resident_bytes()
 
-    with stalled_flood(server) as (reader, delays):
+    with stalled_flood(server, path) as (reader, delays):
         assert server.ask()[0] < MESSAGES
         assert server.resident_bytes() - before < 32 * MEGABYTE
         assert max(delays) < 0.5
         for number in range(MESSAGES):
-            assert reader.recv() == struct.pack("!I", number) * 4096
+            assert reader.recv() == numbered(number)
         with pytest.raises(ConnectionClosed) as closed:
             reader.recv(timeout=20)
     assert closed.value.rcvd is not None

@@ -32,7 +32,7 @@ class Watcher:
         self._execution_id = execution_id
         self._replay = replay
         self._news = asyncio.Event()
-        self.heartbeats = Heartbeats(self._take, settings.NEXUS_HEARTBEAT_SECONDS)
+        self.heartbeats = Heartbeats(self._take, settings.NEXUS_HEARTBEAT_SECONDS, self._take_now)
         self.life: asyncio.Task[Closing] = asyncio.create_task(self._live())
 
     async def _live(self) -> Closing:
@@ -52,8 +52,12 @@ class Watcher:
         return None
 
     async def _take(self, text: str) -> None:
+        self._take_now(text)
+
+    def _take_now(self, text: str) -> bool:
         self.messages.append(json.loads(text))
         self._news.set()
+        return True
 
     async def end(self, closing: Closing) -> None:
         raise AssertionError("the channel ends by itself")

@@ -1,7 +1,7 @@
 """A View that plays a script: what a connection's stream reads, hears and when."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from executions.events import CommittedEvent
@@ -63,8 +63,9 @@ class FakeView:
                 found.append(event)
         return found[: self.events_per_read]
 
-    def go_live(self, cursor: EventId) -> None:
+    def go_live(self, cursor: EventId, send_now: Callable[[CommittedEvent], bool]) -> None:
         self.live_from.append(cursor)
+        self.send_now = send_now
 
     async def next_events(self, silence_seconds: float) -> list[CommittedEvent] | Interruption:
         if not self.heard:
@@ -81,7 +82,9 @@ async def streamed(
 ) -> tuple[Client, CloseCode | None]:
     """The client after the stream's end; no code where only the script ended."""
     client = client or Client()
-    stream = ExecutionStream(cast(View, view), Heartbeats(client.take, HEARTBEAT_SECONDS))
+    stream = ExecutionStream(
+        cast(View, view), Heartbeats(client.take, HEARTBEAT_SECONDS, client.take_now)
+    )
     try:
         return client, await stream.run(start, head)
     except ScriptEndedError:

@@ -107,7 +107,10 @@ class Run:
             if number % 3 == 1
             else log[number % len(log)].event_id
         )
-        client = Client(send_seconds=[0.0, 0.0, 0.3, 3.0][number // 3 % 4])
+        client = Client(
+            send_seconds=[0.0, 0.0, 0.3, 3.0][number // 3 % 4],
+            has_room_each=[1, 0, 2, 3][number // 12 % 4],
+        )
         if isinstance(wanted, EventId):
             client.cursor = wanted
             client.document = document(wanted.sequence)

@@ -81,6 +81,19 @@ class Server:
         return [message["type"].removeprefix("websocket.") for message in self.sent]
 
 
+class Sender:
+    """A server's `send_now`, and what was sent by it."""
+
+    def __init__(self) -> None:
+        self.has_room = True
+        self.sent: list[str] = []
+
+    def __call__(self, text: str) -> bool:
+        if self.has_room:
+            self.sent.append(text)
+        return self.has_room
+
+
 class Life:
     """A handler that waits, and remembers how it ended."""
 
@@ -243,6 +256,9 @@ class Door:
         self.asked += watched
         return {each: code for each, code in self.refused.items() if each in watched}
 
+    async def refusal_of(self, watched: Watched) -> CloseCode | None:
+        return (await self.refusals([watched])).get(watched)
+
     async def heard(self, on_notice: Callable[[Any], None]) -> None:
         self.hear = on_notice
         await asyncio.Event().wait()
@@ -260,7 +276,7 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     monkeypatch.setattr(consumer_module, "standing_of", door.standing_of)
     monkeypatch.setattr(consumer_module, "user_of", door.user_of)
     monkeypatch.setattr(consumer_module, "_may_view", door.may)
-    monkeypatch.setattr(consumer_module, "_refusals", door.refusals)
+    monkeypatch.setattr(consumer_module, "_refusal_of", door.refusal_of)
     monkeypatch.setattr(consumer_module, "places", lambda: door.places)
     monkeypatch.setattr(consumer_module, "access_watch", lambda: door.watch)
     yield door
@@ -365,14 +381,13 @@ class TestMayView:
 
     async def test_user_is_watched_before_being_asked_about(self, watched_door: Door) -> None:
         stood: list[Watched] = []
-        asked_before = watched_door.refusals
 
-        async def refusals(watched: Sequence[Watched]) -> dict[Watched, CloseCode]:
+        async def refusal_of(watched: Watched) -> CloseCode | None:
             stood.extend(watched_door.watch._watched)
-            return await asked_before(watched)
+            return await watched_door.refusal_of(watched)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(consumer_module, "_refusals", refusals)
+            patch.setattr(consumer_module, "_refusal_of", refusal_of)
             server = Server(view, claim=TokenClaim("nexus_abc"))
             await server.has_sent("accept", "send")
         assert stood == [WATCHED]
@@ -527,3 +542,50 @@ class TestPlaces:
         stopped.running.cancel()
         await asyncio.wait([stopped.running])
         assert door.places.held(Holder.PROCESS) == 0
+
+
+async def test_what_needs_no_waiting_is_sent_at_once_while_the_server_has_room() -> None:
+    answers: list[bool] = []
+    sender = Sender()
+
+    async def send_two(connection: Connection) -> Closing:
+        answers.append(connection.heartbeats.send_now("first"))
+        sender.has_room = False
+        answers.append(connection.heartbeats.send_now("second"))
+        return DONE
+
+    server = Server(send_two, extensions={"websocket.send_now": sender})
+    await server.has_sent("accept", "close")
+    assert (answers, sender.sent) == ([True, False], ["first"])
+    await server.disconnect()
+
+
+async def test_on_a_server_that_sends_nothing_at_once_everything_waits_its_turn() -> None:
+    answers: list[bool] = []
+
+    async def send_one(connection: Connection) -> Closing:
+        answers.append(connection.heartbeats.send_now("first"))
+        return DONE
+
+    server = Server(send_one)
+    await server.has_sent("accept", "close")
+    assert answers == [False]
+    await server.disconnect()
+
+
+async def test_who_is_barred_is_sent_nothing_from_that_moment() -> None:
+    answers: list[bool] = []
+    sender = Sender()
+    begun = asyncio.Event()
+
+    async def send_when_barred(connection: Any) -> Closing:
+        begun.set()
+        connection.bar()
+        answers.append(connection.heartbeats.send_now("a secret"))
+        return DONE
+
+    server = Server(send_when_barred, extensions={"websocket.send_now": sender})
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await begun.wait()
+    await server.disconnect()
+    assert (answers, sender.sent) == ([False], [])

@@ -117,6 +117,77 @@ class TestFollowing:
         assert view.heard != []
 
 
+class TestSendingAtOnce:
+    """What comes while the stream's task waits for events."""
+
+    def sent_at_once(self, event: CommittedEvent, has_room_each: int = 1) -> tuple[bool, Client]:
+        client = resumed(3)
+        client.has_room_each = has_room_each
+        told: list[bool] = []
+
+        class Waiting(FakeView):
+            async def next_events(
+                self, silence_seconds: float
+            ) -> list[CommittedEvent] | Interruption:
+                if not told:
+                    told.append(self.send_now(event))
+                return await super().next_events(silence_seconds)
+
+        view = Waiting(log_of(3), heard=[[patch_event(4)]])
+        run(streamed(view, EventsAfter(event_id(3)), event_id(3), client))
+        return told[0], client
+
+    def test_next_event_is_sent_and_is_not_sent_again(self) -> None:
+        sent, client = self.sent_at_once(patch_event(4))
+        assert sent
+        assert client.applied == [4]
+
+    def test_without_room_it_is_left_to_the_task(self) -> None:
+        sent, client = self.sent_at_once(patch_event(4), has_room_each=0)
+        assert not sent
+        assert client.applied == [4]
+
+    @pytest.mark.parametrize(
+        "event",
+        [patch_event(3), patch_event(5), final_event(4), CommittedEvent(EventId(1, 4), "{}")],
+    )
+    def test_what_is_not_simply_the_next_is_left_to_the_task(self, event: CommittedEvent) -> None:
+        sent, client = self.sent_at_once(event)
+        assert not sent
+        assert client.applied == [4]
+
+    def test_snapshot_of_a_slow_reader_is_to_be_taken_first(self) -> None:
+        told: list[bool] = []
+
+        class Overflowing(FakeView):
+            async def next_events(
+                self, silence_seconds: float
+            ) -> list[CommittedEvent] | Interruption:
+                heard = await super().next_events(silence_seconds)
+                if heard is not OVERFLOW:
+                    told.append(self.send_now(patch_event(9)))
+                return heard
+
+        view = Overflowing(heard=[OVERFLOW, [patch_event(9)]], snapshots=[snapshot_at(8)])
+        client, _ = run(streamed(view, EventsAfter(event_id(3)), event_id(3), resumed(3)))
+        assert told == [False]
+        assert client.applied == [9]
+
+    def test_silence_is_counted_from_what_was_sent_at_once(self) -> None:
+        class Waiting(FakeView):
+            async def next_events(
+                self, silence_seconds: float
+            ) -> list[CommittedEvent] | Interruption:
+                if len(self.heard) == 2:
+                    asyncio.get_running_loop().call_later(20, self.send_now, patch_event(4))
+                return await super().next_events(silence_seconds)
+
+        view = Waiting(heard=[SILENCE, SILENCE])
+        client, _ = run(streamed(view, EventsAfter(event_id(3)), event_id(3), resumed(3)))
+        assert client.applied == [4]
+        assert [each["event_id"] for each in client.heartbeats] == [str(event_id(4))]
+
+
 class TestGaps:
     def test_events_that_are_not_kept_are_made_up_for_by_a_resync(self) -> None:
         view = FakeView(log_of(9)[8:], heard=[GAP], snapshots=[snapshot_at(8)])

@@ -18,11 +18,17 @@ class Sent:
     def __init__(self, send_seconds: float = 0) -> None:
         self.at: list[tuple[float, str]] = []
         self._send_seconds = send_seconds
-        self.heartbeats = Heartbeats(self._send, INTERVAL)
+        self.has_room = not send_seconds
+        self.heartbeats = Heartbeats(self._send, INTERVAL, self._send_now)
 
     async def _send(self, text: str) -> None:
         await asyncio.sleep(self._send_seconds)
         self.at.append((asyncio.get_running_loop().time(), text))
+
+    def _send_now(self, text: str) -> bool:
+        if self.has_room:
+            self.at.append((asyncio.get_running_loop().time(), text))
+        return self.has_room
 
 
 async def after(seconds: float, result: str = "read") -> str:
@@ -62,6 +68,19 @@ def test_silence_goes_on_from_one_reading_to_the_next_until_something_is_sent() 
         assert sent.heartbeats.due_in_seconds == 30
         await sent.heartbeats.while_waiting(after(29))
         assert [at for at, _ in sent.at] == [30, 35]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_what_is_sent_at_once_ends_the_silence_and_what_is_not_does_not(has_room: bool) -> None:
+    async def scenario() -> None:
+        sent = Sent()
+        sent.has_room = has_room
+        await asyncio.sleep(20)
+        assert sent.heartbeats.send_now("a message") is has_room
+        assert len(sent.at) == has_room
+        assert sent.heartbeats.due_in_seconds == (30 if has_room else 10)
 
     run(scenario())
 

@@ -33,6 +33,10 @@ async def sequences(view: View, seconds: float = HEARTBEAT_SECONDS) -> list[int]
     return events if isinstance(events, Interruption) else [e.event_id.sequence for e in events]
 
 
+def queue_only(event: CommittedEvent) -> bool:
+    return False
+
+
 def read(events: list[CommittedEvent]) -> list[int]:
     return [event.event_id.sequence for event in events]
 
@@ -76,6 +80,30 @@ class TestReading:
 
         in_a_world(scenario)
 
+    @pytest.mark.parametrize("has_heard", [True, False])
+    def test_stream_that_was_not_read_is_filled_only_where_valkey_was_lost(
+        self, has_heard: bool
+    ) -> None:
+        async def scenario(world: World, hub: Hub) -> None:
+            if has_heard:
+                world.announcements.on_connected()
+            world.commit()
+            world.lose_valkey()
+            assert read(await hub.read_after(EXECUTION_ID, event_id(0))) == [1]
+            assert world.refills == ([EXECUTION_ID] if has_heard else [])
+
+        in_a_world(scenario)
+
+    def test_stream_that_could_not_be_read_though_valkey_is_heard_is_left_alone(self) -> None:
+        async def scenario(world: World, hub: Hub) -> None:
+            world.commit()
+            world.lose_valkey()
+            world.announcements.connected = True
+            assert read(await hub.read_after(EXECUTION_ID, event_id(0))) == [1]
+            assert world.refills == []
+
+        in_a_world(scenario)
+
 
 class TestJoining:
     def test_viewer_may_do_something_while_its_subscription_is_confirmed(self) -> None:
@@ -97,7 +125,7 @@ class TestRepairing:
     def test_dropped_announcement_is_read_when_the_next_one_shows_the_gap(self) -> None:
         async def scenario(world: World, hub: Hub) -> None:
             async with hub.view(EXECUTION_ID) as view:
-                view.go_live(event_id(0))
+                view.go_live(event_id(0), queue_only)
                 world.commit()
                 world.announce(world.commit()[0].message)
                 assert await sequences(view) == [1]
@@ -109,7 +137,7 @@ class TestRepairing:
     def test_last_announcement_dropped_is_found_within_two_checks(self) -> None:
         async def scenario(world: World, hub: Hub) -> None:
             async with hub.view(EXECUTION_ID) as view:
-                view.go_live(event_id(0))
+                view.go_live(event_id(0), queue_only)
                 committed_at = now()
                 world.commit()
                 assert await sequences(view) == [1]
@@ -121,7 +149,7 @@ class TestRepairing:
     def test_after_a_reconnection_it_is_found_at_once(self) -> None:
         async def scenario(world: World, hub: Hub) -> None:
             async with hub.view(EXECUTION_ID) as view:
-                view.go_live(event_id(0))
+                view.go_live(event_id(0), queue_only)
                 world.lose_valkey()
                 world.commit()
                 world.restore_valkey([])
@@ -133,7 +161,7 @@ class TestRepairing:
     def test_while_valkey_is_away_each_check_brings_what_was_committed(self) -> None:
         async def scenario(world: World, hub: Hub) -> None:
             async with hub.view(EXECUTION_ID) as view:
-                view.go_live(event_id(0))
+                view.go_live(event_id(0), queue_only)
                 world.lose_valkey()
                 for sequence in (1, 2, 3):
                     world.commit()
@@ -146,7 +174,7 @@ class TestRepairing:
     def test_database_that_was_away_for_a_repair_is_asked_again(self) -> None:
         async def scenario(world: World, hub: Hub) -> None:
             async with hub.view(EXECUTION_ID) as view:
-                view.go_live(event_id(0))
+                view.go_live(event_id(0), queue_only)
                 world.commit()
                 world.database_is_up = False
                 world.announce(world.commit()[0].message)
@@ -183,7 +211,7 @@ class TestRepairing:
                 world.commit()
             async with hub.view(EXECUTION_ID) as view:
                 world.announce(world.log[1].message)
-                view.go_live(event_id(4))
+                view.go_live(event_id(4), queue_only)
                 world.kept_from = 4
                 world.commit()
                 assert await sequences(view) is Interruption.GAP
@@ -233,7 +261,7 @@ class TestHearing:
     def test_announcement_that_is_none_is_ignored(self, text: str) -> None:
         async def scenario(world: World, hub: Hub) -> None:
             async with hub.view(EXECUTION_ID) as view:
-                view.go_live(event_id(0))
+                view.go_live(event_id(0), queue_only)
                 world.announce(text)
                 world.publish(world.commit())
                 assert await sequences(view) == [1]
@@ -256,7 +284,7 @@ class TestComingAndGoing:
                 async with hub.view(EXECUTION_ID):
                     assert world.announcements.followed == {CHANNEL}
                 assert world.announcements.followed == {CHANNEL}
-                first.go_live(event_id(0))
+                first.go_live(event_id(0), queue_only)
                 world.publish(world.commit())
                 assert await sequences(first) == [1]
             assert world.announcements.followed == set()
@@ -291,7 +319,7 @@ class TestComingAndGoing:
                     await asyncio.sleep(0)
                 await leaving.__aexit__(None, None, None)
                 view = await arrival
-                view.go_live(world.head)
+                view.go_live(world.head, queue_only)
                 world.publish(world.commit())
                 assert await sequences(view) == [world.head.sequence]
                 await coming.__aexit__(None, None, None)
@@ -313,7 +341,7 @@ class TestComingAndGoing:
     def test_closed_hub_leaves_no_task_even_under_viewers(self) -> None:
         async def scenario(world: World, hub: Hub) -> None:
             async with hub.view(EXECUTION_ID) as view:
-                view.go_live(event_id(0))
+                view.go_live(event_id(0), queue_only)
                 world.commit()
                 world.announce(world.commit()[0].message)
                 snapshot = asyncio.create_task(view.snapshot())

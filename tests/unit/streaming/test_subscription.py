@@ -194,6 +194,77 @@ class TestAge:
         run(scenario())
 
 
+class Room:
+    """Takes events at once while it has room."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+        self.is_there = True
+
+    def take(self, event: CommittedEvent) -> bool:
+        if self.is_there:
+            self.sent.append(event.event_id.sequence)
+        return self.is_there
+
+
+class TestSendingAtOnce:
+    def test_while_it_waits_what_comes_is_sent_and_the_waiting_goes_on(self) -> None:
+        async def scenario() -> None:
+            subscription, room = Subscription(), Room()
+            subscription.go_live(room.take)
+            for sequence in (1, 2):
+                asyncio.get_running_loop().call_later(sequence, subscription.offer, event(sequence))
+            assert await taken(subscription) is Interruption.SILENCE
+            assert room.sent == [1, 2]
+
+        run(scenario())
+
+    def test_while_another_is_being_sent_what_comes_is_queued(self) -> None:
+        async def scenario() -> None:
+            subscription, room = Subscription(), Room()
+            subscription.go_live(room.take)
+            subscription.offer(event(1))
+            assert await taken(subscription) == [1]
+            subscription.offer(event(2))
+            assert await taken(subscription) == [2]
+            assert room.sent == []
+
+        run(scenario())
+
+    def test_behind_what_had_no_room_everything_is_queued(self) -> None:
+        async def scenario() -> None:
+            subscription, room = Subscription(), Room()
+            subscription.go_live(room.take)
+
+            def come() -> None:
+                room.is_there = False
+                subscription.offer(event(1))
+                room.is_there = True
+                subscription.offer(event(2))
+
+            asyncio.get_running_loop().call_later(1, come)
+            assert await taken(subscription) == [1, 2]
+            assert room.sent == []
+
+        run(scenario())
+
+    @pytest.mark.parametrize("why", [Interruption.OVERFLOW, Interruption.GAP])
+    def test_after_an_interruption_nothing_is(self, why: Interruption) -> None:
+        async def scenario() -> None:
+            subscription, room = Subscription(), Room()
+            subscription.go_live(room.take)
+
+            def come() -> None:
+                subscription.interrupt(why)
+                subscription.offer(event(1))
+
+            asyncio.get_running_loop().call_later(1, come)
+            assert await taken(subscription) is why
+            assert room.sent == []
+
+        run(scenario())
+
+
 def test_interruption_ends_the_waiting() -> None:
     async def scenario() -> None:
         subscription = live()

@@ -296,10 +296,17 @@ class BrokenPromiseError(AssertionError):
 
 
 class Client:
-    """A viewer that believes nothing: it checks each message as it arrives."""
+    """A viewer that believes nothing: it checks each message as it arrives.
 
-    def __init__(self, send_seconds: float = 0.0) -> None:
+    A message takes `send_seconds` to be sent; without, each `has_room_each`-th that is offered
+    to be sent at once is, none where that is 0.
+    """
+
+    def __init__(self, send_seconds: float = 0.0, has_room_each: int = 1) -> None:
         self.send_seconds = send_seconds
+        self.has_room_each = has_room_each
+        self._asked_for_room = 0
+        self._is_taking = False
         self.cursor: EventId | None = None
         self.document: JsonObject | None = None
         self.finished = False
@@ -329,10 +336,31 @@ class Client:
             if world.is_finished and head == wanted:
                 return CloseCode.DONE
             await asyncio.sleep(READ_SECONDS)
-            stream = ExecutionStream(view, Heartbeats(self.take, HEARTBEAT_SECONDS))
+            stream = ExecutionStream(view, Heartbeats(self.take, HEARTBEAT_SECONDS, self.take_now))
             return await stream.run(decide_start(wanted, head, kept), head)
 
     async def take(self, text: str) -> None:
+        self._is_taking = True
+        try:
+            self._look_at(text)
+            await asyncio.sleep(self.send_seconds)
+            self._last_message_at = asyncio.get_running_loop().time()
+        finally:
+            self._is_taking = False
+
+    def take_now(self, text: str) -> bool:
+        if self._is_taking:
+            raise BrokenPromiseError(f"sent while another message is being sent: {text}")
+        self._asked_for_room += 1
+        if self.send_seconds or not self.has_room_each:
+            return False
+        if self._asked_for_room % self.has_room_each:
+            return False
+        self._look_at(text)
+        self._last_message_at = asyncio.get_running_loop().time()
+        return True
+
+    def _look_at(self, text: str) -> None:
         now = asyncio.get_running_loop().time()
         message: JsonObject = json.loads(text)
         if self.finished:
@@ -342,8 +370,6 @@ class Client:
         else:
             self._apply(message)
             self._messages_of_this_connection += 1
-        await asyncio.sleep(self.send_seconds)
-        self._last_message_at = asyncio.get_running_loop().time()
 
     def _check_heartbeat(self, message: JsonObject, silent_seconds: float) -> None:
         self.heartbeats.append(message)

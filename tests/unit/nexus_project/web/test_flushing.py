@@ -47,7 +47,7 @@ class TwistedConnection:
         self.aborted = True
 
 
-class Connection(FlushedConnection, TwistedConnection):  # type: ignore[misc]
+class Connection(FlushedConnection, TwistedConnection):
     """Twisted's, flushed."""
 
 
@@ -62,9 +62,12 @@ def in_turns(*turns: Callable[[], Any]) -> None:
 
 def test_what_one_turn_writes_is_sent_as_one_and_nobody_is_asked_for_room() -> None:
     connection = Connection()
-    in_turns(
-        lambda: [connection.write(b"a"), connection.write(b"b")], lambda: connection.write(b"c")
-    )
+
+    def write_two() -> None:
+        connection.write(b"a")
+        connection.write(b"b")
+
+    in_turns(write_two, lambda: connection.write(b"c"))
     assert connection.taken == [b"ab", b"c"]
     assert connection.asked_for_room == []
 
@@ -89,7 +92,12 @@ def test_end_that_writing_meets_is_the_reactors() -> None:
 
 def test_connection_lost_within_the_turn_is_not_written_to() -> None:
     connection = Connection()
-    in_turns(lambda: [connection.write(b"a"), setattr(connection, "connected", 0)])
+
+    def write_and_lose() -> None:
+        connection.write(b"a")
+        connection.connected = 0
+
+    in_turns(write_and_lose)
     assert connection.taken == []
     assert connection.asked_for_room == []
 
@@ -97,7 +105,12 @@ def test_connection_lost_within_the_turn_is_not_written_to() -> None:
 def test_failure_of_one_connection_ends_that_one_alone(caplog: pytest.LogCaptureFixture) -> None:
     failing, other = Connection(), Connection()
     failing.at_writing = lambda: 1 / 0
-    in_turns(lambda: [failing.write(b"a"), other.write(b"b")])
+
+    def write_to_both() -> None:
+        failing.write(b"a")
+        other.write(b"b")
+
+    in_turns(write_to_both)
     assert failing.aborted
     assert not other.aborted
     assert other.taken == [b"b"]

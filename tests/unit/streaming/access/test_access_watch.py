@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from streaming.access.credentials import Credential, CredentialKind
+from streaming.access.credentials import KEYS_PER_QUERY, Credential, CredentialKind
 from streaming.access.watch import (
     CHECK_SECONDS,
     LONGEST_REST_SECONDS,
@@ -98,9 +98,9 @@ def test_each_is_looked_at_again_and_again_once_for_all_who_stand_on_the_same() 
         world.connect(*[watched("olga")] * 10, watched("ivan"))
         await asyncio.sleep(CHECK_SECONDS * 2.5)
         assert world.looks == [
-            (0, ["olga", "ivan"]),
-            (CHECK_SECONDS, ["olga", "ivan"]),
-            (CHECK_SECONDS * 2, ["olga", "ivan"]),
+            (0, ["ivan", "olga"]),
+            (CHECK_SECONDS, ["ivan", "olga"]),
+            (CHECK_SECONDS * 2, ["ivan", "olga"]),
         ]
 
     in_a_world(scenario)
@@ -152,7 +152,7 @@ def test_barring_comes_before_anything_else_may_happen() -> None:
     in_a_world(scenario)
 
 
-@pytest.mark.parametrize(("told", "looked_at"), [(["olga"], ["olga"]), (None, ["olga", "ivan"])])
+@pytest.mark.parametrize(("told", "looked_at"), [(["olga"], ["olga"]), (None, ["ivan", "olga"])])
 def test_notice_has_those_concerned_looked_at_at_once(
     told: list[str] | None, looked_at: list[str]
 ) -> None:
@@ -188,11 +188,11 @@ def test_notices_that_come_during_a_look_lead_to_one_more_that_reads_anew() -> N
 def test_looking_takes_a_fifth_of_the_time_and_half_of_it_at_most_when_urgent() -> None:
     async def scenario(world: World) -> None:
         world.look_seconds = 0.2
-        everyone = [watched(str(number)) for number in range(WATCHED_PER_LOOK * 4)]
+        everyone = [watched(str(number)) for number in range(KEYS_PER_QUERY * 4)]
         world.connect(*everyone)
         await asyncio.sleep(200)
         assert 38 <= len(world.looks) * world.look_seconds <= 42
-        assert {len(users) for _, users in world.looks} == {WATCHED_PER_LOOK}
+        assert {len(users) for _, users in world.looks} == {KEYS_PER_QUERY}
         seen = [user for _, users in world.looks[:4] for user in users]
         assert sorted(seen) == sorted(each.user_key for each in everyone)
         world.looks.clear()
@@ -200,6 +200,17 @@ def test_looking_takes_a_fifth_of_the_time_and_half_of_it_at_most_when_urgent() 
         await asyncio.sleep(1.58)
         # four at once, and one or two that were due in turn
         assert 5 <= len(world.looks) <= 6
+
+    in_a_world(scenario)
+
+
+def test_what_stands_on_one_credential_is_looked_at_together() -> None:
+    async def scenario(world: World) -> None:
+        names = [str(number) for number in range(12)]
+        world.connect(*(watched(name, f"e{n}") for n in range(WATCHED_PER_LOOK) for name in names))
+        await asyncio.sleep(CHECK_SECONDS * 1.9)
+        assert {len(set(users)) for _, users in world.looks} == {1}
+        assert {user for _, users in world.looks for user in users} == set(names)
 
     in_a_world(scenario)
 

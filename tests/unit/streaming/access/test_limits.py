@@ -1,7 +1,5 @@
 """Counting connections against their limits."""
 
-from contextlib import ExitStack
-
 import pytest
 
 from streaming.access.limits import (
@@ -21,40 +19,31 @@ LIMITS = ConnectionLimits(process=3, user=2, execution=1)
 )
 def test_each_holder_has_its_limit_and_the_refusal_names_it(holder: Holder, limit: int) -> None:
     places = ConnectionPlaces(LIMITS)
-    with ExitStack() as held:
-        for _ in range(limit):
-            held.enter_context(places.place(holder, "key"))
-        with pytest.raises(TooManyConnectionsError) as refusal, places.place(holder, "key"):
-            pass
-        assert str(refusal.value) == f"too many connections: {holder} may have {limit}"
-        assert places.held(holder, "key") == limit
-        # another's place is another's
-        with places.place(holder, "other"):
-            pass
-    assert places.held(holder, "key") == 0
-    with places.place(holder, "key"):
-        assert places.held(holder, "key") == 1
-
-
-def test_place_is_given_back_however_its_holder_ends() -> None:
-    places = ConnectionPlaces(LIMITS)
-    with pytest.raises(ZeroDivisionError), places.place(Holder.EXECUTION, "key"):
-        raise ZeroDivisionError
-    assert places.held(Holder.EXECUTION, "key") == 0
+    taken = [places.take(holder, "key") for _ in range(limit)]
+    with pytest.raises(TooManyConnectionsError) as refusal:
+        places.take(holder, "key")
+    assert str(refusal.value) == f"too many connections: {holder} may have {limit}"
+    assert places.held(holder, "key") == limit
+    # another's place is another's
+    places.take(holder, "other")
+    places.give_back(taken.pop())
+    assert places.held(holder, "key") == limit - 1
+    places.take(holder, "key")
+    assert places.held(holder, "key") == limit
 
 
 def test_holders_of_the_same_key_are_counted_apart() -> None:
     places = ConnectionPlaces(LIMITS)
-    with places.place(Holder.USER, "7"), places.place(Holder.EXECUTION, "7"):
-        assert places.held(Holder.USER, "7") == places.held(Holder.EXECUTION, "7") == 1
-        assert places.held(Holder.ADDRESS, "7") == 0
+    places.take(Holder.USER, "7")
+    places.take(Holder.EXECUTION, "7")
+    assert places.held(Holder.USER, "7") == places.held(Holder.EXECUTION, "7") == 1
+    assert places.held(Holder.ADDRESS, "7") == 0
 
 
 def test_nobody_who_has_left_is_remembered() -> None:
     places = ConnectionPlaces(LIMITS)
     for number in range(100):
-        with places.place(Holder.USER, number):
-            pass
+        places.give_back(places.take(Holder.USER, number))
         places.held(Holder.USER, number)
     assert not places._held
 
