@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 PYTEST_ARGS ?=
 PROVE_ARGS ?=
+BENCH_ARGS ?=
 # Tests wait for real servers more than they compute: one worker more than there are cores.
 PYTEST = $(BIN)/pytest -n $$(($$(nproc 2>/dev/null || echo 2) + 1)) --dist loadfile
 # What decides without reading, writing or waiting: every branch of it is tested.
@@ -16,7 +17,7 @@ PURE := executions/attempts.py,executions/batches.py,executions/document.py,$\
 	executions/temporal/live/descriptions.py,executions/temporal/live/precedence.py,$\
 	executions/temporal/live/retries.py,$\
 	streaming/close_codes.py,streaming/access/limits.py,streaming/schemas/visualization.py,$\
-	streaming/start.py,streaming/tail.py,streaming/verification.py
+	streaming/start.py,streaming/tail.py,streaming/valkey_url.py,streaming/verification.py
 LOCK_ARGS ?=
 # Extras stay in the locks: where a dependency asks for coverage[toml], pip would otherwise
 # take a newer coverage[toml] for one that is not pinned, as soon as there is one.
@@ -25,7 +26,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip
 	--extra viewer $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prove prove-mutants fuzz lint format lock clean environment dev-environment
+.PHONY: help run test prove prove-mutants bench fuzz lint format lock clean environment \
+	dev-environment bench-environment
 
 help: ## list these commands
 	@echo "Nexus. Commands:"
@@ -51,6 +53,9 @@ prove: dev-environment ## break things under the product for minutes, judge what
 prove-mutants: dev-environment ## break the product in each promise's heart, and see each break caught
 	@exec $(PYTHON) -m tests.prove.mutations
 
+bench: bench-environment ## measure Nexus beside its peers in ten minutes (BENCH_ARGS="fan_out latency", --list)
+	@exec $(PYTHON) -m tests.benchmarks.side_by_side $(BENCH_ARGS)
+
 fuzz: dev-environment ## try hostile input for long, with fresh seeds (TIMES=50 the examples of `make test`)
 	@NEXUS_FUZZ_TIMES=$(or $(TIMES),50) $(PYTEST) -o timeout=0 $(PYTEST_ARGS) tests/fuzzing \
 		tests/unit/streaming/test_any_*.py
@@ -69,6 +74,8 @@ format: dev-environment ## format the code and mend what can be mended by itself
 lock: dev-environment ## make the dependency locks anew from pyproject.toml (LOCK_ARGS=--upgrade)
 	@$(COMPILE) pyproject.toml -o requirements.lock
 	@$(COMPILE) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@$(COMPILE) --group bench -c requirements.lock -c requirements-dev.lock pyproject.toml \
+		-o requirements-bench.lock
 
 clean: ## remove the environment and what tools left; data in var/ stay
 	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache \
@@ -82,6 +89,10 @@ environment: $(PYTHON)
 
 dev-environment: $(PYTHON)
 	$(call install,requirements-dev.lock,requirements.lock requirements-dev.lock)
+
+# What only benchmarks need comes on top, in the versions that go with the rest.
+bench-environment: dev-environment
+	$(call install,requirements-bench.lock,requirements-bench.lock)
 
 # $(1) is installed; it covers the locks $(2). Without ensurepip the environment has no pip of
 # its own, and the one that Python came with installs into it.

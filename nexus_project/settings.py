@@ -5,7 +5,6 @@ import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from django.core.exceptions import ImproperlyConfigured
@@ -14,6 +13,8 @@ from environs import Env, EnvError, validate
 from nexus_project.embedded import addresses
 from nexus_project.logs import line_processors, plainly
 from streaming.access.limits import DEFAULT_LIMITS
+from streaming.channel_layer import channel_layer_hosts
+from streaming.valkey_url import MalformedValkeyUrlError, ValkeyUrl
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -22,16 +23,9 @@ env = Env()
 def _valkey_url(default: str) -> str:
     url: str = env.str("VALKEY_URL", default)
     try:
-        parts = urlsplit(url)
-        is_valkey = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
-    except ValueError:
-        is_valkey = False
-    if not is_valkey:
-        # Without the cause: it quotes part of a password that holds a slash.
-        raise ImproperlyConfigured(
-            "VALKEY_URL must be redis://[user:password@]host[:port][/number], the same with "
-            "rediss://, or unix://path; in a password, write / # ? % @ : as %2F and so on"
-        ) from None
+        ValkeyUrl.parse(url)
+    except MalformedValkeyUrlError as error:
+        raise ImproperlyConfigured(str(error)) from None
     return url
 
 
@@ -172,7 +166,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [VALKEY_URL]},
+        "CONFIG": {"hosts": channel_layer_hosts(VALKEY_URL)},
     },
 }
 

@@ -13,7 +13,6 @@ from functools import cache, partial
 from itertools import islice
 from typing import Any, Final
 
-import redis
 import structlog
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
@@ -23,7 +22,7 @@ from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from streaming import metrics
 from streaming.stream import EVENTS_PER_FILL, StreamWriter
-from streaming.valkey import UNREACHABLE, writing_client
+from streaming.valkey import UNREACHABLE, is_refusal, writing_client
 
 SWEEP_HOURS: Final = 24
 """How far back a beginning writer looks for streams that lack events."""
@@ -77,7 +76,7 @@ class ActivityUpdatePublisher:
         except UNREACHABLE as error:
             metrics.publish_failures.inc()
             # A refusal comes at once, and perhaps concerns this stream alone.
-            self._valkey_is_away = not isinstance(error, redis.ResponseError)
+            self._valkey_is_away = not is_refusal(error)
             log.warning(
                 "publish_failed",
                 execution_id=execution_id,
@@ -148,13 +147,15 @@ class ActivityUpdatePublisher:
     def _work_off_once(self) -> None:
         if self._sweep_wanted:
             self._sweep()
-        refusal: redis.ResponseError | None = None
+        refusal: Exception | None = None
         with self._lock:
             waiting = list(self._backlog)
         for execution_id in waiting:
             try:
                 self._fill_one(execution_id)
-            except redis.ResponseError as error:
+            except UNREACHABLE as error:
+                if not is_refusal(error):
+                    raise
                 # Perhaps this stream's own fault: the others are not to wait for it.
                 refusal = error
         if refusal is not None:

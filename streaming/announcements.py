@@ -1,18 +1,19 @@
-"""Hearing announcements: one subscribing connection to Valkey for a whole process.
+"""Hearing announcements: one subscribing connection to a server for a whole process.
 
-Belongs to one event loop. Knows channels and texts, nothing of what they mean.
+Belongs to one event loop. Knows channels and texts, nothing of what they mean. Channels are
+sharded ones (https://valkey.io/topics/pubsub/): in a cluster, those of the server's slots.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final, Protocol
 
 import redis
 import redis.asyncio
 import structlog
 
-from streaming.valkey import UNREACHABLE
+from streaming.valkey import UNREACHABLE, slot_of
 
 PING_SECONDS: Final = 5.0
 """After so much silence the connection is probed; after as much again it is given up."""
@@ -22,38 +23,27 @@ FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 2.0
 
 _OWN_CHANNEL: Final = "nexus:hub"
-"""Always subscribed, so that the connection is one that listens even with no viewer."""
+"""Always subscribed, so that the connection is one that listens even with no viewer.
+
+Not a sharded channel, since any server is to take it.
+"""
 
 log = structlog.get_logger(__name__)
 
+OnText = Callable[[str, str], None]
+"""Called with channel and text of each announcement."""
 
-class Announcements:
-    """Follows channels, over reconnections, until closed.
+OnConnected = Callable[[], None]
+"""Called when channels are followed anew: what was announced before may have been missed."""
 
-    `on_text(channel, text)` is called for each announcement, `on_connected()` each time
-    all channels are followed anew: what was announced before that may have been missed.
-    """
 
-    def __init__(
-        self,
-        client: "redis.asyncio.Redis",
-        on_text: Callable[[str, str], None],
-        on_connected: Callable[[], None],
-    ) -> None:
-        self._client = client
-        self._on_text = on_text
-        self._on_connected = on_connected
-        self._pubsub: Any = None
-        self._pause_seconds = FIRST_PAUSE_SECONDS
-        self._channels: set[str] = set()
-        self._unconfirmed: Counter[str] = Counter()
-        self._confirmed: dict[str, asyncio.Event] = {}
-        self._listening = asyncio.create_task(self._listen())
+class Hearing(Protocol):
+    """Follows channels, over reconnections, until closed."""
 
     @property
     def connected(self) -> bool:
-        """Whether announcements are heard at present, as far as can be known."""
-        return self._pubsub is not None
+        """Whether announcements of all channels are heard at present, as far as can be known."""
+        ...
 
     async def follow(self, channel: str, deadline_seconds: float) -> None:
         """Follow the channel; returns when it is confirmed, or at the deadline.
@@ -61,6 +51,56 @@ class Announcements:
         While Valkey is away this returns at once: the channel is followed, and
         `on_connected` called, when it is back.
         """
+        ...
+
+    async def unfollow(self, channel: str) -> None:
+        """Follow the channel no longer."""
+        ...
+
+    async def close(self) -> None:
+        """End connections and tasks."""
+        ...
+
+
+def _nothing(channels: Collection[str]) -> None:
+    return None
+
+
+class Announcements:
+    """Follows channels of one server, over reconnections, until closed: a `Hearing`.
+
+    `on_elsewhere(channels)` is called when a server of a cluster says that it does not, or no
+    longer, serve these, which are followed no longer; with none when the connection is lost.
+    `portions` divides channels into those that one command may name.
+    """
+
+    def __init__(
+        self,
+        client: "redis.asyncio.Redis",
+        on_text: OnText,
+        on_connected: OnConnected,
+        on_elsewhere: Callable[[Collection[str]], None] = _nothing,
+        portions: Callable[[Collection[str]], Iterable[Collection[str]]] = lambda all_: [all_],
+    ) -> None:
+        self._client = client
+        self._on_text = on_text
+        self._on_connected = on_connected
+        self._on_elsewhere = on_elsewhere
+        self._portions = portions
+        self._pubsub: Any = None
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._channels: set[str] = set()
+        self._asked: set[str] = set()
+        self._unconfirmed: Counter[str] = Counter()
+        self._ending: Counter[str] = Counter()
+        self._confirmed: dict[str, asyncio.Event] = {}
+        self._listening = asyncio.create_task(self._listen())
+
+    @property
+    def connected(self) -> bool:
+        return self._pubsub is not None
+
+    async def follow(self, channel: str, deadline_seconds: float) -> None:
         self._channels.add(channel)
         pubsub = self._pubsub
         if pubsub is None:
@@ -70,7 +110,7 @@ class Announcements:
         try:
             async with asyncio.timeout(deadline_seconds):
                 _check_connection(pubsub)
-                await pubsub.subscribe(channel)
+                await pubsub.ssubscribe(channel)
                 await confirmed.wait()
         except (TimeoutError, *UNREACHABLE) as error:
             log.warning("follow_unconfirmed", channel=channel, error=str(error))
@@ -79,17 +119,15 @@ class Announcements:
                 del self._confirmed[channel]
 
     async def unfollow(self, channel: str) -> None:
-        """Follow the channel no longer."""
         self._channels.discard(channel)
         if self._pubsub is not None:
             try:
                 _check_connection(self._pubsub)
-                await self._pubsub.unsubscribe(channel)
+                await self._end(self._pubsub, [channel])
             except UNREACHABLE as error:
                 log.warning("unfollow_failed", channel=channel, error=str(error))
 
     async def close(self) -> None:
-        """End the connection and its task."""
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
         await self._client.aclose()
@@ -103,29 +141,46 @@ class Announcements:
                 log.warning("announcements_lost", error=str(error), channels=len(self._channels))
             except Exception:  # whatever it was, hearing again is tried
                 log.exception("announcements_lost", channels=len(self._channels))
+            self._on_elsewhere(())
             await asyncio.sleep(self._pause_seconds)
             self._pause_seconds = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
 
     async def _hear(self, pubsub: Any) -> None:
-        asked = set(self._channels)
         try:
-            async with asyncio.timeout(CONNECTING_SECONDS):
-                # Answers come in the order asked: our own channel's says all are followed.
-                await pubsub.subscribe(*asked, _OWN_CHANNEL)
+            self._asked = set(self._channels)
+            await self._ask(pubsub, self._asked)
             while True:
-                message = await self._next_message(pubsub)
-                if message["type"] == "message":
-                    self._on_text(message["channel"], message["data"])
-                elif message["type"] == "subscribe" and message["channel"] == _OWN_CHANNEL:
-                    asked = await self._begin_or_ask_again(pubsub, asked)
-                elif message["type"] == "subscribe":
-                    self._take_confirmation(message["channel"])
+                try:
+                    message = await self._next_message(pubsub)
+                    if message["type"] == "smessage":
+                        self._on_text(message["channel"], message["data"])
+                    else:
+                        await self._take_answer(pubsub, message["type"], message["channel"])
+                except redis.exceptions.MovedError as error:
+                    self._give_away(error.slot_id)
         finally:
             # Before the connection is given back: nobody may use it from here on.
             self._pubsub = None
             self._unconfirmed.clear()
+            self._ending.clear()
             for confirmed in self._confirmed.values():
                 confirmed.set()
+
+    async def _ask(self, pubsub: Any, channels: set[str]) -> None:
+        """Ask for the channels, and for our own: answers come in the order asked.
+
+        So the answer to our own says that the others are followed.
+        """
+        for portion in self._portions(channels) if channels else ():
+            async with asyncio.timeout(CONNECTING_SECONDS):
+                await pubsub.ssubscribe(*portion)
+        async with asyncio.timeout(CONNECTING_SECONDS):
+            await pubsub.subscribe(_OWN_CHANNEL)
+
+    async def _end(self, pubsub: Any, channels: Collection[str]) -> None:
+        self._ending.update(channels)
+        for portion in self._portions(channels):
+            await pubsub.sunsubscribe(*portion)
 
     async def _next_message(self, pubsub: Any) -> dict[str, Any]:
         for probed in (False, True):
@@ -137,18 +192,29 @@ class Announcements:
                 await pubsub.ping()
         raise redis.ConnectionError(f"no answer for {PING_SECONDS} seconds")
 
-    async def _begin_or_ask_again(self, pubsub: Any, asked: set[str]) -> set[str]:
+    async def _take_answer(self, pubsub: Any, kind: str, channel: str) -> None:
+        if kind == "ssubscribe":
+            self._take_confirmation(channel)
+        elif kind == "sunsubscribe":
+            if channel in self._ending:
+                self._ending -= Counter([channel])
+            else:
+                self._leave([channel])
+        elif kind == "subscribe":
+            await self._begin_or_ask_again(pubsub)
+
+    async def _begin_or_ask_again(self, pubsub: Any) -> None:
         """Begin if what was asked for is what is wanted, else ask for the difference."""
-        wanted = set(self._channels)
+        asked, wanted = self._asked, set(self._channels)
         if wanted == asked:
             self._pubsub = pubsub
             self._pause_seconds = FIRST_PAUSE_SECONDS
             self._on_connected()
-            return asked
+            return
+        self._asked = wanted
         if dropped := asked - wanted:
-            await pubsub.unsubscribe(*dropped)
-        await pubsub.subscribe(*(wanted - asked), _OWN_CHANNEL)
-        return wanted
+            await self._end(pubsub, dropped)
+        await self._ask(pubsub, wanted - asked)
 
     def _take_confirmation(self, channel: str) -> None:
         self._unconfirmed[channel] -= 1
@@ -156,6 +222,21 @@ class Announcements:
             del self._unconfirmed[channel]
             if channel in self._confirmed:
                 self._confirmed[channel].set()
+
+    def _give_away(self, slot: int) -> None:
+        """Leave the channels of a slot that is another server's: it was asked for, or to end."""
+        for channel in [channel for channel in self._ending if slot_of(channel) == slot]:
+            del self._ending[channel]
+        self._leave([channel for channel in self._channels if slot_of(channel) == slot])
+
+    def _leave(self, channels: Collection[str]) -> None:
+        for channel in channels:
+            self._channels.discard(channel)
+            self._asked.discard(channel)
+            self._unconfirmed.pop(channel, None)
+            if channel in self._confirmed:
+                self._confirmed[channel].set()
+        self._on_elsewhere(channels)
 
 
 def _check_connection(pubsub: Any) -> None:

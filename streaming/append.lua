@@ -1,3 +1,4 @@
+#!lua
 -- Appends an execution's events to its stream and announces them, each once and in order.
 --
 -- KEYS[1]  the stream, and the channel of its announcements
@@ -13,6 +14,10 @@
 -- A stream is a copy of the log. One that holds another event where the log has this one,
 -- or none where it should, is a copy of something else (of a database that was restored to
 -- an older state, or somebody else wrote to it): it is deleted, to be filled anew.
+--
+-- The first line makes it a script that writes, which a replica refuses as a whole: what it
+-- would find there says nothing of the primary. Announcements are of the key's slot, in a
+-- cluster as on a single server.
 --
 -- Returns {last event_id of the stream, or ''; 1 where it stopped at a gap, else 0; 1 where
 -- a stream was deleted, else 0}. The last id is taken from the stream's record, not from
@@ -109,7 +114,7 @@ for i = 2, #ARGV, 2 do
       return {last_id, 1, deleted}
     end
     redis.call('XADD', key, event_id, 'message', message)
-    redis.call('PUBLISH', key, message)
+    redis.call('SPUBLISH', key, message)
     stream_ends_with(event_id)
   end
 end

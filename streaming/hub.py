@@ -1,9 +1,9 @@
 """The one object of a server process that follows Valkey for all of its viewers.
 
-Announcements come in on one connection. What they leave out (a gap, a lost connection, a
-writer that died before publishing) is found by comparing with the heads in the database,
-one query per process every CHECK_SECONDS, and read from the stream or the event log.
-Belongs to one event loop.
+Announcements come in on one connection, of a cluster on one to each server. What they leave
+out (a gap, a lost connection, a writer that died before publishing) is found by comparing
+with the heads in the database, one query per process every CHECK_SECONDS, and read from the
+stream or the event log. Belongs to one event loop.
 """
 
 import asyncio
@@ -21,14 +21,15 @@ from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from streaming import metrics
 from streaming.activity_update_publisher import publisher
-from streaming.announcements import Announcements
+from streaming.announcements import Hearing, OnConnected, OnText
+from streaming.hearing import open_valkey
 from streaming.room import Room
 from streaming.schemas.visualization import InvalidMessageError, read_envelope
 from streaming.snapshot import SnapshotMessage, read_snapshot_message
 from streaming.sources import EventLogSource, EventSource, StreamSource, UnknownCursorError
 from streaming.stream import stream_key
 from streaming.subscription import Interruption, Subscription
-from streaming.valkey import UNREACHABLE, listening_client, reading_client
+from streaming.valkey import UNREACHABLE
 
 CHECK_SECONDS: Final = 2.0
 """How often the heads of all watched executions are compared with what was delivered."""
@@ -113,7 +114,7 @@ class Hub:
         self,
         stream: EventSource,
         event_log: EventLogSource,
-        connect: Callable[[Callable[[str, str], None], Callable[[], None]], Announcements],
+        connect: Callable[[OnText, OnConnected], Hearing],
         refill: Callable[[str], None],
     ) -> None:
         self._stream = stream
@@ -232,7 +233,8 @@ class Hub:
 
     def _take_connection(self) -> None:
         """What was not heard may have been another log than the one that was followed."""
-        self._has_heard.set()
+        if self._announcements.connected:  # to all servers of a cluster
+            self._has_heard.set()
         for room in self._rooms.values():
             room.doubt()
         self._check_now.set()
@@ -305,10 +307,11 @@ def hub() -> Hub:
     """The hub of the running event loop, made at its first use."""
     loop = asyncio.get_running_loop()
     if loop not in _hubs:
+        reader, hear = open_valkey()
         made = _hubs[loop] = Hub(
-            StreamSource(reading_client()),
+            StreamSource(reader),
             EventLogSource(),
-            lambda on_text, on_connected: Announcements(listening_client(), on_text, on_connected),
+            hear,
             lambda execution_id: publisher().fill(execution_id),
         )
         metrics.watch_hub(lambda: made.watched_executions, lambda: made.hears_valkey)

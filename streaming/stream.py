@@ -3,6 +3,7 @@
 Synchronous, for writers. Valkey's absence shows as one of `valkey.UNREACHABLE`.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, cast
@@ -17,6 +18,7 @@ from executions.identifiers import EventId, MalformedEventIdError
 EVENTS_PER_FILL: Final = 500
 
 _SCRIPT_TEXT: Final = Path(__file__).with_name("append.lua").read_text()
+_SCRIPT_SHA: Final = hashlib.sha1(_SCRIPT_TEXT.encode(), usedforsecurity=False).hexdigest()
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +51,6 @@ class StreamWriter:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._script = client.register_script(_SCRIPT_TEXT)
 
     def append(
         self, execution_id: str, events: Sequence[CommittedEvent], previous: EventId | None
@@ -62,9 +63,7 @@ class StreamWriter:
         arguments = ["none" if previous is None else str(previous)]
         for event in events:
             arguments += (str(event.event_id), event.message)
-        last_id, gap, deleted = cast(
-            tuple[str, int, int], self._script(keys=[stream_key(execution_id)], args=arguments)
-        )
+        last_id, gap, deleted = self._run_script(stream_key(execution_id), arguments)
         if deleted:
             log.warning("stream_was_no_copy", execution_id=execution_id)
         return Appended(last_id, bool(gap), bool(deleted))
@@ -104,6 +103,14 @@ class StreamWriter:
         for execution_id in execution_ids:
             pipeline.xrevrange(stream_key(execution_id), count=1)
         return [_top(reply) for reply in pipeline.execute(raise_on_error=False)]
+
+    def _run_script(self, key: str, arguments: Sequence[str]) -> tuple[str, int, int]:
+        try:
+            reply = self._client.evalsha(_SCRIPT_SHA, 1, key, *arguments)
+        except redis.exceptions.NoScriptError:
+            # Only the server that is asked is to learn it: another may be away.
+            reply = self._client.eval(_SCRIPT_TEXT, 1, key, *arguments)
+        return cast(tuple[str, int, int], reply)
 
 
 def _top(reply: object) -> EventId | None:

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -87,17 +88,14 @@ def socket_path(data_dir: Path) -> Path:
 
 def unreachable_because(valkey_url: str) -> str | None:
     """Why the Valkey at `valkey_url` cannot be used just now; None when it answers."""
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
+    from streaming.valkey import UNREACHABLE, writing_client
+    from streaming.valkey_url import ValkeyUrl
 
     try:
-        client = redis.Redis.from_url(
-            valkey_url, socket_connect_timeout=2, socket_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
-        with client:
-            client.ping()
-    except (redis.RedisError, ValueError, OSError) as error:
+        with closing(writing_client(ValkeyUrl.parse(valkey_url))) as client:
+            # Of a cluster, PING would ask every server, and one away is no reason.
+            client.exists(NAME)
+    except (*UNREACHABLE, ValueError) as error:
         return str(error)
     return None
 

@@ -275,7 +275,7 @@ def announces_far_ahead(sequence: int) -> Step:
                 "event_id": f"{head.milliseconds}-{min(head.sequence + 2 + sequence, 10**16 - 1)}",
             }
         )
-        await scene.others("PUBLISH", scene.key, text)
+        await scene.others("SPUBLISH", scene.key, text)
 
     return act
 
@@ -304,7 +304,7 @@ other_peoples_steps = st.one_of(
         ]
     ),
     st.lists(st.integers(0, 20), min_size=1, max_size=3).map(deletes_entries),
-    garbage.map(lambda text: does("PUBLISH", KEY, text)),
+    garbage.map(lambda text: does("SPUBLISH", KEY, text)),
     st.sampled_from([0, 1, 5, 10**16]).map(announces_far_ahead),
 )
 

@@ -14,10 +14,10 @@ def announcements_heard(valkey: ValkeyServer, channel: str) -> Iterator[Callable
     """Gives a function that returns what was announced since it was last called."""
     client: Any = valkey.client
     with client.pubsub(ignore_subscribe_messages=True) as listening:
-        listening.subscribe(channel)
+        listening.ssubscribe(channel)
 
         def since() -> list[str]:
-            client.publish(channel, _END)
+            client.spublish(channel, _END)
             heard: list[str] = []
             while not heard or heard[-1] != _END:
                 message = listening.get_message(timeout=10)

@@ -46,7 +46,7 @@ class Hearing:
 
 
 def subscribers(valkey: ValkeyServer, *channels: str) -> list[int]:
-    told: Any = valkey.client.pubsub_numsub(*channels)
+    told: Any = valkey.client.pubsub_shardnumsub(*channels)
     return [count for _, count in told]
 
 
@@ -78,7 +78,7 @@ async def test_what_is_announced_once_following_is_confirmed_is_heard(
 ) -> None:
     for number in range(200):
         await hearing.follow(f"channel-{number}")
-        valkey.client.publish(f"channel-{number}", "at once")
+        valkey.client.spublish(f"channel-{number}", "at once")
     await until(lambda: len(hearing.heard) == 200)
     assert {channel for channel, _ in hearing.heard} == {f"channel-{n}" for n in range(200)}
     assert subscribing_connections(valkey) == 1
@@ -91,8 +91,8 @@ async def test_what_is_followed_no_longer_is_not_heard(
     await hearing.follow("b")
     await hearing.unfollow("a")
     await until(lambda: subscribers(valkey, "a", "b") == [0, 1])
-    valkey.client.publish("a", "1")
-    valkey.client.publish("b", "2")
+    valkey.client.spublish("a", "1")
+    valkey.client.spublish("b", "2")
     await until(lambda: len(hearing.heard) == 1)
     assert hearing.heard == [("b", "2")]
 
@@ -103,7 +103,7 @@ async def test_coming_back_at_once_is_following_again(
     for number in range(100):
         await hearing.follow("a")
         await asyncio.gather(hearing.unfollow("a"), hearing.follow("a"))
-        valkey.client.publish("a", str(number))
+        valkey.client.spublish("a", str(number))
         await until(lambda: hearing.heard != [])
         assert hearing.heard.pop() == ("a", str(number))
         await hearing.unfollow("a")
@@ -121,7 +121,7 @@ async def test_confirmation_of_an_earlier_following_is_not_taken_for_the_later_o
         await asyncio.wait([leaving])
         await asyncio.gather(hearing.unfollow("a"), hearing.follow("a"))
         assert subscribers(valkey, "a") == [1]
-        valkey.client.publish("a", str(number))
+        valkey.client.spublish("a", str(number))
         await until(lambda: hearing.heard != [])
         assert hearing.heard.pop() == ("a", str(number))
         await hearing.unfollow("a")
@@ -135,9 +135,9 @@ async def test_whatever_others_announce_hearing_goes_on(
     hearing: Hearing, valkey: ValkeyServer, text: bytes
 ) -> None:
     await hearing.follow("a")
-    valkey.client.publish("a", text)
+    valkey.client.spublish("a", text)
     valkey.client.publish("nexus:hub", text)
-    valkey.client.publish("a", "and now ours")
+    valkey.client.spublish("a", "and now ours")
     await until(lambda: ("a", "and now ours") in hearing.heard)
     assert hearing.connections == 1
 
@@ -149,9 +149,9 @@ async def test_receiver_that_fails_is_called_again(hearing: Hearing, valkey: Val
 
     hearing.on_text = fail
     await hearing.follow("a")
-    valkey.client.publish("a", "bad")
+    valkey.client.spublish("a", "bad")
     await hearing.connected_again(2)
-    valkey.client.publish("a", "good")
+    valkey.client.spublish("a", "good")
     await until(lambda: hearing.heard[-1] == ("a", "good"))
 
 
@@ -166,7 +166,7 @@ class TestLosses:
             valkey.client.client_kill_filter(_type="pubsub")
             await hearing.connected_again(times)
             assert subscribers(valkey, "a", "b", "c") == [1, 0, 1]
-            valkey.client.publish("a", str(times))
+            valkey.client.spublish("a", str(times))
             await until(lambda: hearing.heard != [])
             assert hearing.heard.pop() == ("a", str(times))
             assert subscribing_connections(valkey) == 1
@@ -194,7 +194,7 @@ class TestLosses:
         monkeypatch.setattr(module, "PING_SECONDS", 0.2)
         await hearing.follow("a")
         await asyncio.sleep(0)  # the reading under way still has the longer time
-        valkey.client.publish("a", "on with it")
+        valkey.client.spublish("a", "on with it")
         await until(lambda: hearing.heard != [])
         with valkey.stopped():
             await until(lambda: not hearing.announcements.connected, 3)
@@ -276,7 +276,7 @@ async def test_channels_that_come_and_go_while_connections_are_cut_end_as_they_s
     await until(lambda: subscribers(valkey, *channels) == expected)
     await until(lambda: subscribing_connections(valkey) == 1)
     for channel in channels:
-        valkey.client.publish(channel, "the end")
+        valkey.client.spublish(channel, "the end")
     await until(lambda: sum(text == "the end" for _, text in hearing.heard) == sum(expected))
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert not errors, "a task failed"

@@ -58,7 +58,7 @@ def finish(execution_id: str) -> None:
 
 
 def numsub(valkey: ValkeyServer, execution_id: str) -> int:
-    told: Any = valkey.client.pubsub_numsub(stream_key(execution_id))
+    told: Any = valkey.client.pubsub_shardnumsub(stream_key(execution_id))
     count: int = told[0][1]
     return count
 

@@ -14,6 +14,7 @@ from nexus_project.logs import line_processors, without_credentials
     ("text", "expected"),
     [
         ("redis://:secret@host:6379/0", "redis://***@host:6379/0"),
+        ("redis+cluster://u:sec,ret@one:1,two:2", "redis+cluster://***@one:1,two:2"),
         ("at postgresql://me:sec/r@t@host/db?x=1 now", "at postgresql://***@host/db?x=1 now"),
         ("url='rediss://u:secret@host'", "url='rediss://***@host'"),
         ("unix:///var/run/valkey.sock and http://host/path", None),

@@ -1,6 +1,5 @@
 """A Valkey client that keeps what it was asked, and answers what a test says."""
 
-from collections.abc import Callable
 from typing import cast
 
 import redis
@@ -22,20 +21,15 @@ class FakeClient:
     """`calls` has each script call's keys and arguments."""
 
     def __init__(self, *answers: object) -> None:
-        self.script_text = ""
         self.calls: list[tuple[list[str], list[str]]] = []
         self.answers = list(answers)
         self.commands: list[tuple[object, ...]] = []
         self.deleted: list[str] = []
 
-    def register_script(self, text: str) -> Callable[..., object]:
-        self.script_text = text
-
-        def call(keys: list[str], args: list[str]) -> object:
-            self.calls.append((keys, args))
-            return self.answers.pop(0)
-
-        return call
+    def evalsha(self, sha: str, key_count: int, *keys_and_arguments: str) -> object:
+        keys, arguments = keys_and_arguments[:key_count], keys_and_arguments[key_count:]
+        self.calls.append((list(keys), list(arguments)))
+        return self.answers.pop(0)
 
     def unlink(self, key: str) -> None:
         self.deleted.append(key)

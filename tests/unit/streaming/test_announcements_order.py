@@ -4,7 +4,7 @@ What a real Valkey does to it is in tests/integration/test_announcements.py.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import redis
 import redis.asyncio
 
 from streaming.announcements import CONNECTING_SECONDS, PING_SECONDS, Announcements
+from streaming.valkey import slot_of
 from tests.unit.virtual_time import run, settle
 
 OWN = "nexus:hub"
@@ -41,9 +42,14 @@ class FakePubSub:
         await self.connects.wait()
         self.asked.append(("subscribe", channels))
 
-    async def unsubscribe(self, *channels: str) -> None:
+    async def ssubscribe(self, *channels: str) -> None:
         assert not self.closed
-        self.asked.append(("unsubscribe", channels))
+        await self.connects.wait()
+        self.asked.append(("ssubscribe", channels))
+
+    async def sunsubscribe(self, *channels: str) -> None:
+        assert not self.closed
+        self.asked.append(("sunsubscribe", channels))
 
     async def ping(self) -> None:
         self.pings += 1
@@ -96,10 +102,12 @@ class Run:
         self.client = FakeClient()
         self.heard: list[tuple[str, str]] = []
         self.connections = 0
+        self.elsewhere: list[Collection[str]] = []
         self.announcements = Announcements(
             cast("redis.asyncio.Redis", self.client),
             lambda channel, text: self.heard.append((channel, text)),
             self._connected,
+            self.elsewhere.append,
         )
 
     def _connected(self) -> None:
@@ -152,11 +160,11 @@ def test_following_returns_with_its_own_confirmation_not_with_an_earlier_ones() 
         await run.announcements.unfollow("a")
         following = run.follow("a")
         await settle()
-        run.pubsub.say("subscribe", "a")
-        run.pubsub.say("unsubscribe", "a")
+        run.pubsub.say("ssubscribe", "a")
+        run.pubsub.say("sunsubscribe", "a")
         await settle()
         assert not following.done()
-        run.pubsub.say("subscribe", "a")
+        run.pubsub.say("ssubscribe", "a")
         await settle()
         assert following.done()
 
@@ -168,11 +176,11 @@ def test_following_that_is_not_confirmed_returns_at_its_deadline() -> None:
         await run.connect()
         await run.follow("a")
         assert asyncio.get_running_loop().time() == 1.0
-        run.pubsub.say("subscribe", "a")
+        run.pubsub.say("ssubscribe", "a")
         await settle()
         following = run.follow("a")
         await settle()
-        run.pubsub.say("subscribe", "a")
+        run.pubsub.say("ssubscribe", "a")
         await settle()
         assert following.done()
 
@@ -184,19 +192,21 @@ def test_what_changes_while_it_connects_is_asked_for_before_it_counts_as_connect
         await run.announcements.follow("kept", 1.0)
         await run.announcements.follow("dropped", 1.0)
         await settle()
-        ((_, channels),) = run.pubsub.asked
-        assert set(channels) == {"kept", "dropped", OWN}
+        (_, channels), own = run.pubsub.asked
+        assert set(channels) == {"kept", "dropped"}
+        assert own == ("subscribe", (OWN,))
         await run.announcements.follow("late", 1.0)
         await run.announcements.unfollow("dropped")
         await run.connect()
-        assert run.pubsub.asked[1:] == [
-            ("unsubscribe", ("dropped",)),
-            ("subscribe", ("late", OWN)),
+        assert run.pubsub.asked[2:] == [
+            ("sunsubscribe", ("dropped",)),
+            ("ssubscribe", ("late",)),
+            ("subscribe", (OWN,)),
         ]
         assert not run.announcements.connected
         await run.announcements.follow("later still", 1.0)
         await run.connect()
-        assert run.pubsub.asked[3:] == [("subscribe", ("later still", OWN))]
+        assert run.pubsub.asked[5:] == [("ssubscribe", ("later still",)), ("subscribe", (OWN,))]
         assert run.connections == 0
         await run.connect()
         assert run.connections == 1
@@ -217,9 +227,9 @@ def test_lost_connection_is_used_by_nobody_and_made_again_with_all_channels() ->
         assert not run.announcements.connected
         await run.announcements.follow("b", 1.0)
         await run.announcements.unfollow("a")
-        assert lost.asked == [("subscribe", (OWN,)), ("subscribe", ("a",))]
+        assert lost.asked == [("subscribe", (OWN,)), ("ssubscribe", ("a",))]
         await asyncio.sleep(0.2)
-        assert run.pubsub.asked == [("subscribe", ("b", OWN))]
+        assert run.pubsub.asked == [("ssubscribe", ("b",)), ("subscribe", (OWN,))]
         await run.connect()
         assert run.connections == 2
 
@@ -234,7 +244,7 @@ def test_connection_that_is_gone_is_not_asked_which_would_make_a_new_one_in_sile
         await run.announcements.follow("a", 1.0)
         await run.announcements.unfollow("a")
         assert gone.asked == [("subscribe", (OWN,))]
-        gone.say("message", "b", "the last one that was read")
+        gone.say("smessage", "b", "the last one that was read")
         await asyncio.sleep(1)
         assert gone.closed
         assert run.pubsub is not gone
@@ -295,8 +305,70 @@ def test_announcements_are_told_as_they_come() -> None:
     async def scenario(run: Run) -> None:
         await run.connect()
         for text in ("1", "2", "2"):
-            run.pubsub.say("message", "a", text)
+            run.pubsub.say("smessage", "a", text)
         await settle()
         assert run.heard == [("a", "1"), ("a", "2"), ("a", "2")]
+
+    in_virtual_time(scenario)
+
+
+def test_channel_that_the_server_ends_is_given_away_and_one_that_was_left_is_not() -> None:
+    async def scenario(run: Run) -> None:
+        await run.connect()
+        for channel in ("a", "b"):
+            following = run.follow(channel)
+            await settle()
+            run.pubsub.say("ssubscribe", channel)
+            await settle()
+            assert following.done()
+        await run.announcements.unfollow("a")
+        run.pubsub.say("sunsubscribe", "a")
+        await settle()
+        assert run.elsewhere == []
+        run.pubsub.say("sunsubscribe", "b")
+        await settle()
+        assert run.elsewhere == [["b"]]
+        run.pubsub.break_with(redis.ConnectionError("reset"))
+        await asyncio.sleep(0.2)
+        assert run.pubsub.asked == [("subscribe", (OWN,))]
+        assert run.elsewhere == [["b"], ()]
+
+    in_virtual_time(scenario)
+
+
+def test_channels_of_a_slot_that_is_served_elsewhere_are_given_away_and_the_rest_stays() -> None:
+    async def scenario(run: Run) -> None:
+        await run.connect()
+        following = run.follow("a")
+        run.follow("b")
+        await settle()
+        run.pubsub.break_with(redis.exceptions.MovedError(f"{slot_of('a')} other:7000"))
+        await settle()
+        assert following.done()
+        assert run.elsewhere == [["a"]]
+        assert run.announcements.connected
+        run.pubsub.say("ssubscribe", "b")
+        run.pubsub.say("smessage", "b", "1")
+        await settle()
+        assert run.heard == [("b", "1")]
+        # What is given away is followed like anything else when it comes back.
+        following = run.follow("a")
+        await settle()
+        run.pubsub.say("ssubscribe", "a")
+        await settle()
+        assert following.done()
+
+    in_virtual_time(scenario)
+
+
+def test_server_that_gives_a_slot_away_while_it_connects_is_connected_to_without() -> None:
+    async def scenario(run: Run) -> None:
+        await run.announcements.follow("a", 1.0)
+        await run.announcements.follow("b", 1.0)
+        await settle()
+        run.pubsub.break_with(redis.exceptions.MovedError(f"{slot_of('a')} other:7000"))
+        await run.connect()
+        assert run.announcements.connected
+        assert [kind for kind, _ in run.pubsub.asked] == ["ssubscribe", "subscribe"]
 
     in_virtual_time(scenario)
