@@ -14,7 +14,7 @@ from channels.db import database_sync_to_async
 from executions.event_log import find_event_id, read_events
 from executions.events import CommittedEvent
 from executions.identifiers import EventId, MalformedEventIdError
-from streaming.schemas.visualization import InvalidMessageError, read_envelope
+from streaming.schemas.visualization import is_event_of
 from streaming.stream import stream_key
 from streaming.valkey import READING_SECONDS
 
@@ -93,12 +93,13 @@ _find_event_id = database_sync_to_async(find_event_id, thread_sensitive=False)
 
 def _event(execution_id: str, entry_id: str, fields: dict[str, str]) -> CommittedEvent | None:
     """The event in a stream's entry; None for an entry that none of our publishers wrote."""
-    try:
-        event_id, text = EventId.parse(entry_id), fields["message"]
-        told = read_envelope(text)
-    except (MalformedEventIdError, KeyError, InvalidMessageError):
+    text = fields.get("message")
+    if text is None or not is_event_of(text, execution_id, entry_id):
         return None
-    return CommittedEvent(event_id, text) if told == (execution_id, event_id) else None
+    try:
+        return CommittedEvent(EventId.parse(entry_id), text)
+    except MalformedEventIdError:
+        return None
 
 
 def _following(

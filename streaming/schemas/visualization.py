@@ -27,6 +27,7 @@ __all__ = [
     "ResyncReason",
     "decode",
     "encode",
+    "is_event_of",
     "read_envelope",
     "validate",
 ]
@@ -98,6 +99,15 @@ def read_envelope(text: str | bytes) -> tuple[str, EventId]:
         return envelope.execution_id, EventId.parse(envelope.event_id)
     except (msgspec.DecodeError, UnicodeError, RecursionError, MalformedEventIdError) as error:
         raise InvalidMessageError(f"not an event message: {error}") from error
+
+
+def is_event_of(text: str, execution_id: str, event_id: str) -> bool:
+    """Whether the text is the message of this very event; the rest is not decoded."""
+    try:
+        envelope = _envelope_decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return envelope.event_id == event_id and envelope.execution_id == execution_id
 
 
 def validate(message: Message) -> None:

@@ -200,6 +200,27 @@ class TestWhatOthersWroteIntoAStream:
         assert await stream.read_after(execution_id, None) == log
         assert await stream.read_after(execution_id, log[-1].event_id) == []
 
+    @pytest.mark.parametrize(
+        ("entry_id", "told"),
+        [
+            (f"99999999999999-{EVENTS}", f"99999999999998-{EVENTS}"),
+            # no event id, though its entry's
+            (f"99999999999999999-{EVENTS}", f"99999999999999999-{EVENTS}"),
+        ],
+    )
+    async def test_message_of_another_event_than_its_entrys_is_not_read(
+        self,
+        stream: StreamSource,
+        execution_id: str,
+        log: list[CommittedEvent],
+        valkey: ValkeyServer,
+        entry_id: str,
+        told: str,
+    ) -> None:
+        text = f'{{"type":"activity_patch","execution_id":"{execution_id}","event_id":"{told}"}}'
+        valkey.client.xadd(stream_key(execution_id), {"message": text}, id=entry_id)
+        assert await stream.read_after(execution_id, None) == log
+
     async def test_key_that_is_no_stream_cannot_be_read(
         self, stream: StreamSource, execution_id: str, valkey: ValkeyServer
     ) -> None:

@@ -21,6 +21,7 @@ from streaming.schemas.visualization import (
     ResyncReason,
     decode,
     encode,
+    is_event_of,
     read_envelope,
     validate,
 )
@@ -252,6 +253,14 @@ class TestEnvelope:
     def test_text_without_one(self, text: str | bytes) -> None:
         with pytest.raises(InvalidMessageError, match="not an event message"):
             read_envelope(text)
+        if isinstance(text, str):
+            assert not is_event_of(text, "e", "1-1")
+
+    def test_event_is_told_by_both_its_ids(self) -> None:
+        text = '{"type":"activity_patch","ops":17,"execution_id":"e","event_id":"5-6"}'
+        assert is_event_of(text, "e", "5-6")
+        assert not is_event_of(text, "f", "5-6")
+        assert not is_event_of(text, "e", "5-7")
 
     def test_rest_is_not_looked_at(self) -> None:
         text = '{"type":"activity_patch","ops":17,"execution_id":"e","event_id":"5-6"}'
