@@ -28,6 +28,7 @@ from tests.prove.plan import Life, Plan, PlannedClient
 from tests.prove.recorder import ConnectionRecorder
 from tests.prove.records import Connection, Habit, Reading
 from tests.prove.run_file import RunFile, read_run_file, wait_to_begin
+from tests.servers.caddy import WEB_HEADER
 
 STATUS_SECONDS: Final = 0.5
 OPEN_SECONDS: Final = 20.0
@@ -95,6 +96,19 @@ class World:
         seen = self.seen.setdefault(execution_id, [])
         if sequence % SEEN_EVERY == 0 and (not seen or _sequence(seen[-1]) < sequence):
             seen.append(event_id)
+
+    def door(self, random: Random) -> tuple[int, str]:
+        """A port to ask at, and the web process there; empty where a proxy chooses it."""
+        web = random.randrange(len(self.run.webs))
+        return (
+            (self.run.webs[web], f"web-{web}") if self.run.proxy is None else (self.run.proxy, "")
+        )
+
+    def web_behind(self, connection: ClientConnection) -> str:
+        """The web process that the proxy chose."""
+        assert connection.response is not None
+        port = connection.response.headers[WEB_HEADER].rpartition(":")[2]
+        return f"web-{self.run.webs.index(int(port))}"
 
     def headers(self, caller: str) -> dict[str, str]:
         cookie = self.run.cookies.get(caller)
@@ -185,13 +199,13 @@ class Client:
     async def _visit(self, execution_id: str, replay: str | None) -> Ending:
         """One connection, from its request to its end."""
         world, planned = self._world, self._planned
-        web = self._random.randrange(len(world.run.webs))
+        port, web = world.door(self._random)
         number = world.recorder.asked(
             Connection(
                 client=planned.name,
                 caller=planned.caller,
                 habit=planned.habit,
-                web=f"web-{web}",
+                web=web,
                 execution_id=execution_id,
                 replay=replay,
                 asked_at=time.monotonic(),
@@ -203,10 +217,10 @@ class Client:
         code, reason = None, ""
         is_open = False
         try:
-            connection = await self._connect(world.run.webs[web], execution_id, replay)
+            connection = await self._connect(port, execution_id, replay)
             is_open = True
             world.opened += 1
-            world.recorder.opened(number, time.monotonic())
+            world.recorder.opened(number, time.monotonic(), web or world.web_behind(connection))
             try:
                 await self._stay(connection, number, execution_id)
             finally:
@@ -369,7 +383,7 @@ class RestReader:
             slot = self._random.choice(self._world.plan.slots)
             moment = self._world.moment
             life = self._random.choice([slot.life_at(moment)] * 2 + slot.ended_at(moment)[-1:])
-            port = self._random.choice(self._world.run.webs)
+            port, _ = self._world.door(self._random)
             reading = await asyncio.to_thread(self._read, caller, life.execution_id, port)
             if reading is not None:
                 self._world.recorder.add(reading)

@@ -1,26 +1,28 @@
 """Doing to the product what the plan says, and recording when.
 
-A fault is a generator: it yields how long to wait, and goes on afterwards; when it returns, its
-cause is gone. Faults of one lane follow one another, those of different lanes overlap.
+A fault is a generator of steps; when it returns, its cause is gone. Faults of one lane follow
+one another, those of different lanes overlap. What befalls Valkeys that replicate one another is
+in `node_faults`.
 """
 
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
 import redis
 
-from tests.prove.plan import Life, Plan, PlannedAbsence, PlannedFault
+from tests.prove.lanes import BETWEEN_LOOKS_SECONDS, Lane, Steps
+from tests.prove.node_faults import NODE_FAULTS
+from tests.prove.plan import Life, Plan, PlannedAbsence, PlannedFault, Topology
 from tests.prove.records import Access, Fault, FaultKind
 from tests.prove.stage import Stage, StageError, Web
+from tests.prove.valkeys import SingleValkey
 
 if TYPE_CHECKING:
     import psycopg
 
-BETWEEN_LOOKS_SECONDS: Final = 0.1
 LOCKING_SECONDS: Final = 5.0
 DELAYS_SECONDS: Final = (0.02, 0.2, 1.2)
 """The longest is longer than a writer waits for a reply."""
@@ -38,9 +40,6 @@ LEFT_ENTRIES: Final = (0, 1, 5)
 ENDING_SECONDS: Final = 45.0
 RIGHTS_SECONDS: Final = 60.0
 
-Steps = Generator[float, None, str]
-"""Returns what was done, for people."""
-
 
 class Lanes:
     """Runs the plan's faults and absences when they are due, each lane one after another."""
@@ -48,7 +47,7 @@ class Lanes:
     def __init__(self, stage: Stage, plan: Plan, began_at: float) -> None:
         self._stage = stage
         self._began_at = began_at
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self.counts: dict[FaultKind, int] = dict.fromkeys(FaultKind, 0)
         self.latest = ""
         for fault in plan.faults:
@@ -67,41 +66,18 @@ class Lanes:
         for lane in self._lanes.values():
             lane.go_on(self._began_at)
 
-    def _lane(self, name: str) -> "_Lane":
-        return self._lanes.setdefault(name, _Lane())
+    def _lane(self, name: str) -> Lane:
+        return self._lanes.setdefault(name, Lane())
 
     def _recorded(self, fault: PlannedFault) -> Steps:
         began = time.monotonic()
         self.latest = fault.kind.value
-        what = yield from _FAULTS[fault.kind](self._stage, fault)
+        faults = _FAULTS if self._stage.plan.topology is Topology.SINGLE else _FAULTS | NODE_FAULTS
+        what = yield from faults[fault.kind](self._stage, fault)
         if what:
             self.counts[fault.kind] += 1
             self._stage.recorder.add(Fault(began, time.monotonic(), fault.kind, what))
         return what
-
-
-class _Lane:
-    """What follows one another."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[float, Steps]] = deque()
-        self._current: Steps | None = None
-        self._wake_at = 0.0
-
-    @property
-    def is_idle(self) -> bool:
-        return self._current is None and not self.waiting
-
-    def go_on(self, began_at: float) -> None:
-        now = time.monotonic()
-        if self._current is None and self.waiting and now >= began_at + self.waiting[0][0]:
-            self._current = self.waiting.popleft()[1]
-            self._wake_at = now
-        if self._current is not None and now >= self._wake_at:
-            try:
-                self._wake_at = time.monotonic() + next(self._current)
-            except StopIteration:
-                self._current = None
 
 
 def _writer_killed(stage: Stage, fault: PlannedFault) -> Steps:
@@ -139,51 +115,61 @@ def _until_it_serves(web: Web) -> Generator[float, None, None]:
         yield BETWEEN_LOOKS_SECONDS
 
 
+def _single(stage: Stage) -> SingleValkey:
+    assert isinstance(stage.valkey, SingleValkey)
+    return stage.valkey
+
+
 def _valkey_killed(stage: Stage, fault: PlannedFault) -> Steps:
-    stage.valkey.kill()
+    server = _single(stage).server
+    server.kill()
     yield fault.seconds
-    stage.valkey.start()
+    server.start()
     return f"away for {fault.seconds:.1f} s"
 
 
 def _valkey_emptied(stage: Stage, fault: PlannedFault) -> Steps:
-    keys = stage.impatient_valkey.dbsize()
-    stage.impatient_valkey.flushall()
+    client = _single(stage).impatient_client
+    keys = client.dbsize()
+    client.flushall()
     yield 0.0
     return f"of {keys} keys"
 
 
 def _valkey_stopped(stage: Stage, fault: PlannedFault) -> Steps:
-    with stage.valkey.stopped():
+    with _single(stage).server.stopped():
         yield fault.seconds
     return f"for {fault.seconds:.1f} s"
 
 
 def _valkey_cut(stage: Stage, fault: PlannedFault) -> Steps:
-    connections = stage.proxy.connections
-    stage.proxy.cut()
+    proxy = _single(stage).proxy
+    connections = proxy.connections
+    proxy.cut()
     yield fault.seconds
     if fault.choice % 2:
-        stage.proxy.cut()
+        proxy.cut()
     return f"{connections} connections"
 
 
 def _valkey_delayed(stage: Stage, fault: PlannedFault) -> Steps:
     delay = DELAYS_SECONDS[fault.choice % len(DELAYS_SECONDS)]
-    stage.proxy.delay(delay)
+    proxy = _single(stage).proxy
+    proxy.delay(delay)
     yield fault.seconds
-    stage.proxy.delay(0.0)
+    proxy.delay(0.0)
     return f"by {delay} s for {fault.seconds:.1f} s"
 
 
 def _valkey_halved(stage: Stage, fault: PlannedFault) -> Steps:
     hold = HOLDS_SECONDS[fault.choice % len(HOLDS_SECONDS)]
-    stage.proxy.halve(HALVED_REPLIES, hold)
+    proxy = _single(stage).proxy
+    proxy.halve(HALVED_REPLIES, hold)
     deadline = time.monotonic() + max(fault.seconds, HALVING_SECONDS)
-    while stage.proxy.replies_to_halve and time.monotonic() < deadline:
+    while proxy.replies_to_halve and time.monotonic() < deadline:
         yield BETWEEN_LOOKS_SECONDS
-    halved = HALVED_REPLIES - stage.proxy.replies_to_halve
-    stage.proxy.halve(0, hold)
+    halved = HALVED_REPLIES - proxy.replies_to_halve
+    proxy.halve(0, hold)
     yield hold
     return f"{halved} replies, the other halves held for {hold} s" if halved else ""
 
@@ -205,7 +191,7 @@ def _trim(stage: Stage, lives: list[Life], left: int) -> int:
     trimmed = 0
     try:
         for life in lives:
-            trimmed += stage.impatient_valkey.xtrim(
+            trimmed += stage.valkey.impatient_client.xtrim(
                 stream_key(life.execution_id), maxlen=left, approximate=False
             )
     except redis.RedisError:

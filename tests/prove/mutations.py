@@ -64,8 +64,8 @@ MUTANTS: Final = (
     Mutant(
         "gap sent over",
         "streaming/tail.py",
-        "if event_id.sequence > self.sequence + 1:",
-        "if False:",
+        "return event_id.sequence == cursor.sequence + 1 and (",
+        "return event_id.sequence > cursor.sequence and (",
         ("P1",),
     ),
     Mutant(

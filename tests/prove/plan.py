@@ -6,13 +6,12 @@ All moments are seconds after the traffic's beginning.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from random import Random
 from typing import Final
 
 from tests.prove.records import FaultKind, Habit
 
-WEB_PROCESSES: Final = 3
 CLIENT_PROCESSES: Final = 2
 ANONYMOUS: Final = "anonymous"
 STRANGER: Final = "stranger"
@@ -24,7 +23,6 @@ _MOST_CLIENTS: Final = 240
 _CLIENTS_PER_VIEWER: Final = 15
 _CALM_SECONDS: Final = 6.0
 _ARRIVING_SECONDS: Final = 2.5
-_CYCLE_SECONDS: Final = 40.0
 _LONGEST_FAULT_SECONDS: Final = 3.5
 _ABSENCE_SECONDS: Final = 9.5
 """Longer than the product may take to notice."""
@@ -50,7 +48,67 @@ _LANES: Final = {
     FaultKind.VALKEY_DELAYED: "proxy",
     FaultKind.VALKEY_HALVED: "proxy",
     FaultKind.DATABASE_LOCKED: "database",
+    FaultKind.PRIMARY_KILLED: "valkey",
+    FaultKind.REPLICA_KILLED: "valkey",
+    FaultKind.NODE_STOPPED: "valkey",
+    FaultKind.NODE_EMPTIED: "valkey",
+    FaultKind.MAJORITY_LOST: "valkey",
+    FaultKind.SLOTS_MOVED: "valkey",
 }
+
+
+class Topology(StrEnum):
+    """Which Valkey the product stands on."""
+
+    SINGLE = "single"
+    CLUSTER = "cluster"
+    """Primaries that share the slots, each with a replica."""
+    FAILOVER = "failover"
+    """A primary with a replica, and sentinels who promote it."""
+
+
+_ANYWHERE: Final = (
+    FaultKind.WRITER_KILLED,
+    FaultKind.WEB_KILLED,
+    FaultKind.WEB_ENDED,
+)
+_SINGLE: Final = (
+    FaultKind.VALKEY_KILLED,
+    FaultKind.VALKEY_EMPTIED,
+    FaultKind.VALKEY_STOPPED,
+    FaultKind.VALKEY_CUT,
+    FaultKind.VALKEY_DELAYED,
+    FaultKind.VALKEY_HALVED,
+)
+_REPLICATED: Final = (
+    FaultKind.VALKEY_CUT,
+    FaultKind.PRIMARY_KILLED,
+    FaultKind.REPLICA_KILLED,
+    FaultKind.NODE_STOPPED,
+    FaultKind.NODE_EMPTIED,
+)
+_OF_DATA: Final = (FaultKind.STREAM_TRIMMED, FaultKind.DATABASE_LOCKED)
+
+FAULTS: Final = {
+    Topology.SINGLE: (*_ANYWHERE, *_SINGLE, *_OF_DATA),
+    Topology.CLUSTER: (
+        *_ANYWHERE,
+        *_REPLICATED,
+        FaultKind.MAJORITY_LOST,
+        FaultKind.SLOTS_MOVED,
+        *_OF_DATA,
+    ),
+    Topology.FAILOVER: (*_ANYWHERE, *_REPLICATED, *_OF_DATA),
+}
+"""What may go wrong with each; every kind comes once in every storm."""
+
+_CYCLE_SECONDS: Final = {
+    Topology.SINGLE: 40.0,
+    Topology.CLUSTER: 60.0,
+    # Sentinels take ten seconds to make a primary that returns a replica.
+    Topology.FAILOVER: 60.0,
+}
+"""How far apart storms begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +186,7 @@ class PlannedAbsence:
 @dataclass(frozen=True, slots=True)
 class Plan:
     seed: int
+    topology: Topology
     seconds: float
     """Of traffic and faults; what follows is quiet."""
     changes_per_second: float
@@ -178,18 +237,22 @@ class Act:
     undoing: Undoing
 
 
-def plan_for(seed: int, seconds: float) -> Plan:
-    """The plan of a run with `seconds` of traffic; short runs have fewer clients and writes."""
+def plan_for(seed: int, seconds: float, topology: Topology = Topology.SINGLE) -> Plan:
+    """The plan of a run with `seconds` of traffic; short runs have fewer clients and writes.
+
+    Only the faults are others on another topology.
+    """
     clients = min(_MOST_CLIENTS, int(50 + 1.5 * seconds))
     slots = _slots(seed, seconds, count=max(4, clients // 24))
     return Plan(
         seed=seed,
+        topology=topology,
         seconds=seconds,
         changes_per_second=min(90.0, 40.0 + seconds / 2),
         slots=slots,
         writers=_writers(seed),
         clients=_clients(seed, clients, seconds, slots),
-        faults=_faults(seed, seconds),
+        faults=_faults(seed, seconds, topology),
         herds_at=_herds(seed, seconds),
         absences=_absences(seed, seconds),
     )
@@ -291,12 +354,13 @@ def _slot_of(random: Random, habit: Habit, slots: tuple[Slot, ...]) -> int:
     return random.randrange(len(slots))
 
 
-def _faults(seed: int, seconds: float) -> tuple[PlannedFault, ...]:
+def _faults(seed: int, seconds: float, topology: Topology) -> tuple[PlannedFault, ...]:
     """Storms, each of one fault of every kind, with a calm before, between and after."""
+    kinds = FAULTS[topology]
     random = Random(f"{seed}:faults")
-    storms = max(1, int((seconds - _CALM_SECONDS) / _CYCLE_SECONDS))
+    storms = max(1, int((seconds - _CALM_SECONDS) / _CYCLE_SECONDS[topology]))
     cycle = (seconds - _CALM_SECONDS) / storms
-    gap = (cycle - _CALM_SECONDS) / len(FaultKind)
+    gap = (cycle - _CALM_SECONDS) / len(kinds)
     return tuple(
         PlannedFault(
             at=_CALM_SECONDS + storm * cycle + gap * (place + random.random() * 0.9),
@@ -305,7 +369,7 @@ def _faults(seed: int, seconds: float) -> tuple[PlannedFault, ...]:
             choice=random.randrange(1000),
         )
         for storm in range(storms)
-        for place, kind in enumerate(random.sample(list(FaultKind), len(FaultKind)))
+        for place, kind in enumerate(random.sample(kinds, len(kinds)))
     )
 
 

@@ -84,8 +84,8 @@ class ConnectionRecorder(Recorder):
         self.line(_ASKED, self._connections, connection)
         return self._connections
 
-    def opened(self, number: int, at: float) -> None:
-        self.line(_OPENED, number, at)
+    def opened(self, number: int, at: float, web: str) -> None:
+        self.line(_OPENED, number, at, web)
 
     def frame(self, number: int, at: float, text: str) -> None:
         # The texts themselves would fill this process' memory in a long run.
@@ -142,7 +142,8 @@ def _load_file(
                 connections[members[0]] = connection
                 records.connections.append(connection)
             case "opened":
-                connections[members[0]].opened_at = members[1]
+                opened = connections[members[0]]
+                opened.opened_at, opened.web = members[1:]
             case "frame":
                 connections[members[0]].frames.append((members[1], texts[members[2]]))
             case "not reading":

@@ -37,6 +37,12 @@ class FaultKind(StrEnum):
     VALKEY_HALVED = "a reply of Valkey cut in the middle"
     STREAM_TRIMMED = "stream trimmed under its readers"
     DATABASE_LOCKED = "database locked or away"
+    PRIMARY_KILLED = "a primary killed, its replica promoted"
+    REPLICA_KILLED = "a replica killed, restarted"
+    NODE_STOPPED = "a node of Valkey stopped and continued"
+    NODE_EMPTIED = "a primary emptied, with its replica"
+    MAJORITY_LOST = "cluster without a majority"
+    SLOTS_MOVED = "slots moved to another primary"
 
 
 class Habit(StrEnum):
@@ -86,7 +92,10 @@ class Access:
 
 @dataclass
 class Connection:
-    """One connection of a client, from its request to its end."""
+    """One connection of a client, from its request to its end.
+
+    `web` is the process that was asked; behind a proxy the one that answered, empty until then.
+    """
 
     client: str
     caller: str

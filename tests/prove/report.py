@@ -3,17 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from tests.prove.plan import WEB_PROCESSES, Plan
+from tests.prove.plan import Plan
 from tests.prove.records import Records
 
 
-def plan_told(plan: Plan, database: str) -> str:
+def plan_told(plan: Plan, database: str, web_processes: int) -> str:
     """The plan in a few words."""
     shifts = ", ".join(f"{writer.clock_shift_seconds:+g} s" for writer in plan.writers)
     return (
-        f"Seed {plan.seed}: {plan.seconds:.0f} s of traffic on {database}, {WEB_PROCESSES} web "
-        f"processes, {len(plan.writers)} writers (clocks {shifts}), {len(plan.clients)} clients, "
-        f"{len(plan.lives)} executions, {len(plan.faults)} faults"
+        f"Seed {plan.seed}: {plan.seconds:.0f} s of traffic on {database} and Valkey "
+        f"({plan.topology}), {web_processes} web processes, {len(plan.writers)} writers "
+        f"(clocks {shifts}), {len(plan.clients)} clients, {len(plan.lives)} executions, "
+        f"{len(plan.faults)} faults"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from tests.prove.plan import Plan, plan_for
+from tests.prove.plan import Plan, Topology, plan_for
 
 HEARTBEAT_SECONDS: Final = 1.0
 
@@ -18,13 +18,18 @@ _BETWEEN_LOOKS_SECONDS: Final = 0.02
 
 @dataclass(frozen=True)
 class RunFile:
-    """`records` is where they go; `webs` are ports; `cookies` are by caller, where it has one."""
+    """`records` is where they go; `webs` are ports; `cookies` are by caller, where it has one.
+
+    Where there is a `proxy`, clients ask at its port.
+    """
 
     seed: int
     seconds: float
     records: Path
     webs: list[int]
     cookies: dict[str, str] = field(default_factory=dict)
+    topology: Topology = Topology.SINGLE
+    proxy: int | None = None
 
 
 def write_run_file(path: Path, run: RunFile) -> None:
@@ -36,7 +41,7 @@ def read_run_file(path: Path) -> tuple[RunFile, Plan]:
     run = msgspec.json.decode(
         path.read_bytes(), type=RunFile, dec_hook=lambda kind, text: kind(text)
     )
-    return run, plan_for(run.seed, run.seconds)
+    return run, plan_for(run.seed, run.seconds, run.topology)
 
 
 def wait_to_begin(run_file: Path, name: str) -> float:

@@ -53,6 +53,8 @@ class Running:
                 records=stage.records,
                 webs=[web.port for web in stage.webs],
                 cookies=cookies,
+                topology=self._plan.topology,
+                proxy=stage.proxy_port,
             ),
         )
         for writer in stage.writers:

@@ -8,23 +8,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Final
 
 import django
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from tests.prove.plan import REVOCABLE, STRANGER, WEB_PROCESSES, Plan
-from tests.prove.proxy import ValkeyProxy
+from tests.prove.plan import REVOCABLE, STRANGER, Plan, Topology
 from tests.prove.recorder import Recorder
 from tests.prove.records import Access, Sample
 from tests.prove.run_file import HEARTBEAT_SECONDS
+from tests.prove.valkeys import ReplicatedValkey, SingleValkey, valkey_set_up
 from tests.servers import end_with_parent
-from tests.servers.valkey import ValkeyServer, valkey_running
+from tests.servers.caddy import caddy_running
+from tests.servers.valkey import free_ports
 
 START_SECONDS: Final = 60.0
 DRAIN_SECONDS: Final = 3.0
@@ -107,8 +106,9 @@ class Web(Process):
         self._is_ending = False
 
     def serve(self) -> None:
+        # Without a proxy its header is whatever a client sends; none of these does.
         self.start("nexus_project.daphne_server", "-b", "127.0.0.1", "-p", str(self.port),
-                   "nexus_project.asgi:application")  # fmt: skip
+                   "--proxy-headers", "nexus_project.asgi:application")  # fmt: skip
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -140,26 +140,30 @@ class Web(Process):
 
 
 class Stage:
-    """The running product. `directory` is for logs, `records` for what is recorded."""
+    """The running product. `directory` is for files, `records` for logs and what is recorded.
+
+    `proxy_port` is that of the proxy before the web processes, where there is one.
+    """
 
     def __init__(
         self,
         directory: Path,
         records: Path,
         plan: Plan,
-        valkey: ValkeyServer,
-        proxy: ValkeyProxy,
+        valkey: SingleValkey | ReplicatedValkey,
+        web_ports: Sequence[int],
+        proxy_port: int | None,
         environment: Mapping[str, str],
     ) -> None:
         self.directory = directory
         self.records = records
         self.plan = plan
         self.valkey = valkey
-        self.proxy = proxy
+        self.proxy_port = proxy_port
         self.recorder = Recorder(records / "stage.jsonl")
         self.webs = [
             Web(f"web-{number}", port, records, environment)
-            for number, port in enumerate(_free_ports(WEB_PROCESSES))
+            for number, port in enumerate(web_ports)
         ]
         self.writers = [Process(each.name, records, environment) for each in plan.writers]
         self.clients = [
@@ -167,11 +171,6 @@ class Stage:
             for number in sorted({client.process for client in plan.clients})
         ]
         self.run_file = directory / "run.json"
-        self.impatient_valkey = redis.Redis.from_url(
-            valkey.url, decode_responses=True, socket_timeout=1, socket_connect_timeout=1,
-            retry=Retry(NoBackoff(), 1),
-        )  # fmt: skip
-        """For faults: it raises where Valkey does not answer."""
 
     def start_webs(self) -> None:
         """Start all, and wait until they listen."""
@@ -183,6 +182,10 @@ class Stage:
                 if web.exit_status is not None or time.monotonic() > deadline:
                     raise StageError(f"{web.name} did not start:\n{web.last_words()}")
                 time.sleep(0.05)
+        while self.proxy_port is not None and not _answers(self.proxy_port):
+            if time.monotonic() > deadline:
+                raise StageError("the proxy reaches no web process")
+            time.sleep(0.05)
 
     def start_writer(self, writer: Process) -> None:
         writer.start("tests.prove.writer", str(self.run_file), writer.name, str(writer.starts))
@@ -215,7 +218,7 @@ class Stage:
     def sample_memory(self) -> None:
         """Record how much memory each process of the product holds."""
         ids = {process.name: process.process_id for process in (*self.webs, *self.writers)}
-        ids["valkey"] = self.valkey.process_id
+        ids |= self.valkey.process_ids
         at = time.monotonic()
         for name, process_id in ids.items():
             if process_id is not None and (resident := _resident_bytes(process_id)):
@@ -225,26 +228,37 @@ class Stage:
         """End the product's processes."""
         for process in (*self.clients, *self.writers, *self.webs):
             process.kill()
-        self.impatient_valkey.close()
         self.recorder.close()
 
 
 @contextmanager
-def stage_set(directory: Path, records: Path, plan: Plan, database: str) -> Iterator[Stage]:
-    """Run the servers, with a migrated database and Django set up in this process."""
+def stage_set(
+    directory: Path,
+    records: Path,
+    plan: Plan,
+    database: str,
+    web_processes: int,
+    *,
+    open_reading: bool = False,
+) -> Iterator[Stage]:
+    """Run the servers, with a migrated database and Django set up in this process.
+
+    Where Valkey is not a single one, there is a proxy before the web processes, too.
+    """
+    web_ports = free_ports(web_processes)
+    is_single = plan.topology is Topology.SINGLE
     with (
-        valkey_running(directory / "valkey") as valkey,
+        valkey_set_up(directory, plan.topology) as valkey,
         _database(directory, database) as database_url,
+        nullcontext() if is_single else caddy_running(directory / "caddy", web_ports) as proxy_port,
     ):
-        proxy = ValkeyProxy(directory / "proxy.sock", valkey.socket)
-        proxy.start()
         environment = os.environ | {
             "DJANGO_SETTINGS_MODULE": "nexus_project.settings",
             "NEXUS_DATA_DIR": str(directory / "data"),
-            "NEXUS_OPEN_READING": "0",
+            "NEXUS_OPEN_READING": str(int(open_reading)),
             "NEXUS_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
             "NEXUS_DRAIN_SECONDS": str(DRAIN_SECONDS),
-            "VALKEY_URL": f"unix://{directory / 'proxy.sock'}",
+            "VALKEY_URL": valkey.url,
             "DATABASE_URL": database_url,
         }
         os.environ |= environment | {"NEXUS_LOG_LEVEL": "ERROR"}
@@ -252,12 +266,11 @@ def stage_set(directory: Path, records: Path, plan: Plan, database: str) -> Iter
         from django.core.management import call_command
 
         call_command("migrate", verbosity=0)
-        stage = Stage(directory, records, plan, valkey, proxy, environment)
+        stage = Stage(directory, records, plan, valkey, web_ports, proxy_port, environment)
         try:
             yield stage
         finally:
             stage.end()
-            proxy.stop()
 
 
 @contextmanager
@@ -271,12 +284,12 @@ def _database(directory: Path, kind: str) -> Iterator[str]:
         yield f"postgresql://nexus@/nexus?host={directory / 'postgresql'}"
 
 
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def _resident_bytes(process_id: int) -> int:

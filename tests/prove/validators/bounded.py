@@ -51,7 +51,7 @@ def judge(histories: Histories) -> PromiseVerdict:
 
 def _memory(histories: Histories, verdict: PromiseVerdict) -> Iterator[Violation]:
     records = histories.records
-    for web in sorted({each.web for each in records.connections}):
+    for web in sorted({each.web for each in records.connections if each.opened_at is not None}):
         samples = sorted(
             (each for each in records.samples if each.process == web), key=lambda each: each.at
         )

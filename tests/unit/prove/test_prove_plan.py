@@ -1,18 +1,21 @@
 """The plan of a proving run: the same from the same seed, whole, and bounded."""
 
 from collections import Counter
-from itertools import islice, pairwise
+from dataclasses import replace
+from itertools import islice, pairwise, product
 
 import pytest
 
 from tests.prove.plan import (
     ANONYMOUS,
     CLIENT_PROCESSES,
+    FAULTS,
     REVOCABLE,
     STRANGER,
     Act,
     Deed,
     Plan,
+    Topology,
     Undoing,
     acts,
     plan_for,
@@ -22,9 +25,10 @@ from tests.prove.records import FaultKind, Habit
 LENGTHS = (24.0, 60.0, 240.0, 1200.0)
 
 
-@pytest.fixture(params=LENGTHS)
+@pytest.fixture(params=product(LENGTHS, Topology), ids=str)
 def plan(request: pytest.FixtureRequest) -> Plan:
-    return plan_for(7, request.param)
+    seconds, topology = request.param
+    return plan_for(7, seconds, topology)
 
 
 def test_same_seed_gives_the_same_plan_and_another_one_another() -> None:
@@ -45,7 +49,7 @@ def test_same_seed_gives_a_writer_the_same_acts_and_its_next_start_others() -> N
 
 def test_every_kind_of_fault_comes_equally_often_and_is_gone_before_the_end(plan: Plan) -> None:
     counts = Counter(fault.kind for fault in plan.faults)
-    assert set(counts) == set(FaultKind)
+    assert set(counts) == set(FAULTS[plan.topology])
     assert len(set(counts.values())) == 1
     assert all(fault.at > 5 for fault in plan.faults)
     assert all(fault.at + fault.seconds < plan.seconds for fault in plan.faults)
@@ -54,8 +58,18 @@ def test_every_kind_of_fault_comes_equally_often_and_is_gone_before_the_end(plan
 def test_faults_of_a_long_run_leave_calm_spans_between_them() -> None:
     plan = plan_for(7, 240)
     gaps = [later.at - fault.at for fault, later in pairwise(plan.faults)]
-    assert len(plan.faults) == 5 * len(FaultKind)
+    assert len(plan.faults) == 5 * len(FAULTS[Topology.SINGLE])
     assert sum(gap > 5 for gap in gaps) >= 4
+
+
+def test_every_kind_of_fault_comes_on_some_topology() -> None:
+    assert {kind for kinds in FAULTS.values() for kind in kinds} == set(FaultKind)
+
+
+def test_another_topology_has_other_faults_and_all_else_is_the_same() -> None:
+    single, cluster = plan_for(7, 240), plan_for(7, 240, Topology.CLUSTER)
+    assert single.faults != cluster.faults
+    assert replace(cluster, topology=single.topology, faults=single.faults) == single
 
 
 def test_every_habit_has_a_client_that_may_view_and_every_caller_a_client(plan: Plan) -> None:

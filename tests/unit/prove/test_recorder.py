@@ -48,7 +48,7 @@ def test_everything_recorded_is_read_again(tmp_path: Path) -> None:
     clients = ConnectionRecorder(tmp_path / "clients-0.jsonl")
     late = clients.asked(a_connection("late", 3.0, "1-0"))
     early = clients.asked(a_connection("early", 2.0))
-    clients.opened(early, 2.1)
+    clients.opened(early, 2.1, "web-9")
     clients.frame(early, 2.2, "zero")
     clients.frame(late, 3.1, "zero")
     clients.frame(early, 2.3, "one")
@@ -59,7 +59,7 @@ def test_everything_recorded_is_read_again(tmp_path: Path) -> None:
     clients.close()
 
     early_connection, late_connection = a_connection("early", 2.0), a_connection("late", 3.0, "1-0")
-    early_connection.opened_at = 2.1
+    early_connection.opened_at, early_connection.web = 2.1, "web-9"
     early_connection.frames = [(2.2, "zero"), (2.3, "one")]
     early_connection.not_reading = [(2.4, 2.6)]
     early_connection.ended_at = 2.7

@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.prove.plan import plan_for
+from tests.prove.plan import Topology, plan_for
 from tests.prove.run_file import (
     RunFile,
     begin_together,
@@ -16,9 +16,10 @@ from tests.prove.run_file import (
 
 def test_run_file_is_read_as_it_was_written_with_the_plan_of_its_seed(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    run = RunFile(7, 24.0, tmp_path / "records", [8001, 8002], {"viewer-0": "cookie"})
+    records, cookies = tmp_path / "records", {"viewer-0": "cookie"}
+    run = RunFile(7, 24.0, records, [8001, 8002], cookies, Topology.CLUSTER, 8000)
     write_run_file(path, run)
-    assert read_run_file(path) == (run, plan_for(7, 24.0))
+    assert read_run_file(path) == (run, plan_for(7, 24.0, Topology.CLUSTER))
 
 
 def test_nobody_begins_before_all_are_ready_and_who_comes_later_begins_at_once(
