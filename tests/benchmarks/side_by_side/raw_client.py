@@ -5,7 +5,7 @@ import base64
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -110,6 +110,7 @@ async def connect(
     on_message: Callable[[bytes], None],
     on_close: Callable[[int | None], None],
     subprotocols: str = "",
+    headers: Sequence[str] = (),
 ) -> RawClient:
     """Open `ws://127.0.0.1:port/…`; returns when the handshake is done.
 
@@ -126,6 +127,7 @@ async def connect(
         f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
         "Sec-WebSocket-Version: 13",
         *([f"Sec-WebSocket-Protocol: {subprotocols}"] if subprotocols else []),
+        *headers,
     ]
     request = ("\r\n".join(lines) + "\r\n\r\n").encode()
     loop = asyncio.get_running_loop()

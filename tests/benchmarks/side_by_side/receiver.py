@@ -13,18 +13,27 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Final
 
-from tests.benchmarks.side_by_side.raw_client import RawClient, connect
+from tests.benchmarks.side_by_side import nats_client, sse_client
+from tests.benchmarks.side_by_side.raw_client import connect
 from tests.servers import end_with_parent
 
 CONNECTING_AT_ONCE: Final = 100
 HUNDREDTHS: Final = 101
 
+_OF_PEERS: Final[dict[str, Callable[..., Awaitable[asyncio.Protocol]]]] = {
+    "http": sse_client.connect,
+    nats_client.SUBSCRIBED: nats_client.connect,
+    nats_client.CONSUMING: nats_client.connect,
+}
+
 _EVENT_ID: Final = re.compile(rb'"event_id":\s?"([0-9]+-[0-9]+)"')
+_IDS: Final = re.compile(r'"(?:execution|event)_id":\s?"([^"]+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +41,13 @@ class Received:
     """What all viewers together received, and how long after its moment, in milliseconds.
 
     `hundredths[n]` is the n-th percentile of the delays; empty where nothing was received.
+    Seconds count from the first connecting; the last event so far came after `last_seconds`.
     """
 
     messages: int
     connect_seconds: float
     snapshot_seconds: float
+    last_seconds: float
     hundredths: list[float]
 
     @property
@@ -61,10 +72,16 @@ class Receiver:
         if line != "open\n":
             raise RuntimeError(f"the viewers did not open: {line!r}")
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def until_received(self, each: int, moments: Mapping[str, int]) -> Received:
         """Wait until every viewer has `each` messages; their delays by `moments` of monotonic ns.
 
-        Messages whose event_id has no moment count as messages only.
+        The keys are event_ids, or, of several executions, `execution_id event_id`. Messages
+        whose event has no moment count as messages only. May be asked again: `each` counts
+        from the beginning.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -78,18 +95,28 @@ class Receiver:
 
 
 @contextmanager
-def receiving(addresses: Sequence[str], *, first_message: bool = True) -> Iterator[Receiver]:
+def receiving(
+    addresses: Sequence[str],
+    *,
+    first_message: bool = True,
+    tokens: Sequence[str] = (),
+    connecting_at_once: int = CONNECTING_AT_ONCE,
+) -> Iterator[Receiver]:
     """Run viewers, one per address, until the block ends.
 
-    With `first_message`, each is open only when it has received one: its snapshot.
+    With `first_message`, each is open only when it has received one: its snapshot. They
+    present the `tokens` in turn, if there are any.
     """
+    flags = [f"--connecting-at-once={connecting_at_once}"]
+    flags += ["--first-message"] if first_message else []
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, *(["--first-message"] if first_message else [])],
+        [sys.executable, "-m", __name__, *flags],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent,
     )  # fmt: skip
     assert process.stdin is not None
     try:
-        process.stdin.write(json.dumps(list(addresses)) + "\n")
+        callers = list(zip(addresses, cycle(tokens or [None]), strict=False))
+        process.stdin.write(json.dumps(callers) + "\n")
         process.stdin.flush()
         yield Receiver(process)
     finally:
@@ -113,11 +140,12 @@ class _Viewers:
         self.received += 1
         found = _EVENT_ID.search(payload)
         if found is not None:
-            event_id = found[1]
-            number = self._index.get(event_id)
+            # Event ids of two executions may be the same: what precedes them tells them apart.
+            event = payload[: found.end(1)]
+            number = self._index.get(event)
             if number is None:
-                number = self._index[event_id] = len(self.events)
-                self.events.append(event_id)
+                number = self._index[event] = len(self.events)
+                self.events.append(event)
             self.numbers.append(number)
             self.arrivals.append(arrived)
         if self.received == self.wanted:
@@ -129,7 +157,9 @@ class _Viewers:
             self.all_received.set()
 
     def hundredths(self, moments: Mapping[str, int]) -> list[float]:
-        by_number = [moments.get(event_id.decode()) for event_id in self.events]
+        if not moments:
+            return []
+        by_number = [_moment_of(event.decode(), moments) for event in self.events]
         delays = sorted(
             arrived - moment
             for number, arrived in zip(self.numbers, self.arrivals, strict=True)
@@ -141,35 +171,47 @@ class _Viewers:
         return [delays[last * part // (HUNDREDTHS - 1)] / 1e6 for part in range(HUNDREDTHS)]
 
 
-async def _run(first_message: bool) -> None:
-    addresses = json.loads(await asyncio.to_thread(sys.stdin.readline))
-    viewers = _Viewers()
-    gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
-    clients: list[RawClient] = []
+def _moment_of(event: str, moments: Mapping[str, int]) -> int | None:
+    ids = _IDS.findall(event)
+    return moments.get(" ".join(ids), moments.get(ids[-1]))
 
-    async def open_one(url: str) -> None:
+
+async def _run(first_message: bool, connecting_at_once: int) -> None:
+    callers = json.loads(await asyncio.to_thread(sys.stdin.readline))
+    viewers = _Viewers()
+    gate = asyncio.Semaphore(connecting_at_once)
+    clients: list[asyncio.Protocol] = []
+
+    async def open_one(url: str, token: str | None) -> None:
+        headers = [] if token is None else [f"Authorization: Token {token}"]
         async with gate:
-            clients.append(await connect(url, viewers.take, viewers.closed.append))
+            if of_peer := _OF_PEERS.get(url.partition(":")[0]):
+                clients.append(await of_peer(url, viewers.take, viewers.closed.append))
+                return
+            clients.append(await connect(url, viewers.take, viewers.closed.append, headers=headers))
 
     began = time.monotonic()
-    await asyncio.gather(*map(open_one, addresses))
+    await asyncio.gather(*(open_one(*caller) for caller in callers))
     connected = time.monotonic()
     if first_message:
-        viewers.want(len(addresses))
+        viewers.want(len(callers))
         await viewers.all_received.wait()
         viewers.all_received.clear()
     snapshots = time.monotonic()
     print("open", flush=True)  # noqa: T201
-    asked = json.loads(await asyncio.to_thread(sys.stdin.readline))
-    viewers.want((asked["each"] + first_message) * len(addresses))
-    await viewers.all_received.wait()
-    received = {
-        "messages": viewers.received,
-        "connect_seconds": connected - began,
-        "snapshot_seconds": snapshots - began,
-        "hundredths": viewers.hundredths(asked["moments"]),
-    }
-    print(json.dumps(received), flush=True)  # noqa: T201
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        asked = json.loads(line)
+        viewers.all_received.clear()
+        viewers.want((asked["each"] + first_message) * len(callers))
+        await viewers.all_received.wait()
+        received = {
+            "messages": viewers.received,
+            "connect_seconds": connected - began,
+            "snapshot_seconds": snapshots - began,
+            "last_seconds": viewers.arrivals[-1] / 1e9 - began if viewers.arrivals else 0.0,
+            "hundredths": viewers.hundredths(asked["moments"]),
+        }
+        print(json.dumps(received), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
@@ -177,4 +219,6 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     parser = argparse.ArgumentParser()
     parser.add_argument("--first-message", action="store_true")
-    asyncio.run(_run(parser.parse_args().first_message))
+    parser.add_argument("--connecting-at-once", type=int, default=CONNECTING_AT_ONCE)
+    arguments = parser.parse_args()
+    asyncio.run(_run(arguments.first_message, arguments.connecting_at_once))
