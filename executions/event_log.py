@@ -3,14 +3,22 @@
 Any text may be given as an execution's id; one that cannot be one has no events.
 """
 
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+import json
+from collections.abc import Callable, Collection, Iterator
+from typing import Final, NamedTuple
+
+from django.db import connection
 
 from executions.batches import IDS_PER_QUERY, batches
 from executions.events import CommittedEvent
 from executions.identifiers import EventId, is_execution_id
 from executions.models import Event, Execution
 from executions.statuses import ExecutionStatus
+
+_IDS_IN_ONE_PARAMETER: Final[dict[str, tuple[str, Callable[[list[str]], str | list[str]]]]] = {
+    "postgresql": ("= ANY(%s)", list),
+    "sqlite": ("IN (SELECT value FROM json_each(%s))", json.dumps),
+}
 
 
 def read_events(execution_id: str, after: int, limit: int) -> list[CommittedEvent]:
@@ -69,8 +77,23 @@ def read_head(execution_id: str) -> Head | None:
 
 
 def read_heads(execution_ids: Collection[str]) -> dict[str, EventId]:
-    """The head of each of these executions; unknown ones are left out."""
-    return {name: head.event_id for name, head in read_full_heads(execution_ids).items()}
+    """The head of each of these executions; unknown ones are left out.
+
+    Many are asked about again and again: their ids are one parameter where the database takes
+    it, and nothing is made of a row but what is returned: less than half of a queryset's CPU.
+    """
+    ids = [execution_id for execution_id in execution_ids if is_execution_id(execution_id)]
+    if connection.vendor not in _IDS_IN_ONE_PARAMETER:
+        return {name: head.event_id for name, head in read_full_heads(ids).items()}
+    condition, parameter = _IDS_IN_ONE_PARAMETER[connection.vendor]
+    table = connection.ops.quote_name(Execution._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT execution_id, head_milliseconds, head_sequence "  # noqa: S608 - names of ours
+            f"FROM {table} WHERE execution_id {condition}",
+            [parameter(ids)],
+        )
+        return {name: EventId(ms, sequence) for name, ms, sequence in cursor.fetchall()}
 
 
 def read_full_heads(execution_ids: Collection[str]) -> dict[str, Head]:

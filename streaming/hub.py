@@ -34,6 +34,9 @@ from streaming.valkey import UNREACHABLE
 CHECK_SECONDS: Final = 2.0
 """How often the heads of all watched executions are compared with what was delivered."""
 
+ROOMS_PER_LOOK: Final = 500
+"""How many heads are compared before others have their turn on the event loop."""
+
 FOLLOW_SECONDS: Final = 1.0
 """How long a viewer waits for its subscription to be confirmed before it goes on without."""
 
@@ -291,13 +294,15 @@ class Hub:
         )
 
     async def _check_heads(self, *, at_once: bool) -> None:
-        watched = [(room, room.cursor) for room in self._rooms.values()]
-        heads = await _read_heads([room.execution_id for room, _ in watched])
-        at_once = at_once or not self._announcements.connected
-        for room, delivered in watched:
-            head = heads.get(room.execution_id)
-            if room.subscriptions and room.differs(head, delivered, at_once=at_once):
-                self._repair(room)
+        rooms = list(self._rooms.values())
+        for begin in range(0, len(rooms), ROOMS_PER_LOOK):
+            watched = [(room, room.cursor) for room in rooms[begin : begin + ROOMS_PER_LOOK]]
+            heads = await _read_heads([room.execution_id for room, _ in watched])
+            at_once = at_once or not self._announcements.connected
+            for room, delivered in watched:
+                head = heads.get(room.execution_id)
+                if room.subscriptions and room.differs(head, delivered, at_once=at_once):
+                    self._repair(room)
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
