@@ -35,7 +35,10 @@ CHECK_SECONDS: Final = 2.0
 """How often the heads of all watched executions are compared with what was delivered."""
 
 ROOMS_PER_LOOK: Final = 500
-"""How many heads are compared before others have their turn on the event loop."""
+"""How many heads are read at a time."""
+
+ROOMS_AT_ONCE: Final = 100
+"""How many are looked at before others have their turn on the event loop."""
 
 FOLLOW_SECONDS: Final = 1.0
 """How long a viewer waits for its subscription to be confirmed before it goes on without."""
@@ -277,7 +280,7 @@ class Hub:
                 pass
             reconnected = self._check_now.is_set()
             self._check_now.clear()
-            metrics.queued_characters.set(self._queued_characters())
+            metrics.queued_characters.set(await self._queued_characters())
             if self._rooms:
                 try:
                     await self._check_heads(at_once=reconnected)
@@ -286,12 +289,13 @@ class Hub:
                     self._heads_are_known = False
                     log.exception("heads_unknown")
 
-    def _queued_characters(self) -> int:
-        return sum(
-            subscription.queued_characters
-            for room in self._rooms.values()
-            for subscription in room.subscriptions
-        )
+    async def _queued_characters(self) -> int:
+        queued = 0
+        for number, room in enumerate(list(self._rooms.values()), 1):
+            queued += sum(each.queued_characters for each in room.subscriptions)
+            if number % ROOMS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return queued
 
     async def _check_heads(self, *, at_once: bool) -> None:
         rooms = list(self._rooms.values())
@@ -299,10 +303,12 @@ class Hub:
             watched = [(room, room.cursor) for room in rooms[begin : begin + ROOMS_PER_LOOK]]
             heads = await _read_heads([room.execution_id for room, _ in watched])
             at_once = at_once or not self._announcements.connected
-            for room, delivered in watched:
+            for number, (room, delivered) in enumerate(watched, 1):
                 head = heads.get(room.execution_id)
                 if room.subscriptions and room.differs(head, delivered, at_once=at_once):
                     self._repair(room)
+                if number % ROOMS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -7,7 +7,7 @@ user whose access has just been changed somewhere are looked at at once
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -72,7 +72,7 @@ class AccessWatch:
 
     def __init__(self, check: Check, hear: Hear) -> None:
         self._check = check
-        self._watched: dict[Watched, set[WatchedConnection]] = {}
+        self._watched: dict[Credential, dict[Watched, set[WatchedConnection]]] = {}
         self._standing: dict[WatchedConnection, Watched] = {}
         self._occupied = asyncio.Event()
         self._changed_users: set[str] = set()
@@ -90,7 +90,8 @@ class AccessWatch:
         Nothing that is read from the database after this call changes unnoticed.
         """
         self._standing[connection] = watched
-        self._watched.setdefault(watched, set()).add(connection)
+        of_credential = self._watched.setdefault(watched.credential, {})
+        of_credential.setdefault(watched, set()).add(connection)
         self._occupied.set()
 
     def leave(self, connection: WatchedConnection) -> None:
@@ -98,10 +99,13 @@ class AccessWatch:
         watched = self._standing.pop(connection, None)
         if watched is None:
             return
-        connections = self._watched[watched]
+        of_credential = self._watched[watched.credential]
+        connections = of_credential[watched]
         connections.discard(connection)
         if not connections:
-            del self._watched[watched]
+            del of_credential[watched]
+        if not of_credential:
+            del self._watched[watched.credential]
         if not self._watched:
             self._occupied.clear()
 
@@ -124,7 +128,7 @@ class AccessWatch:
         while True:
             await self._occupied.wait()
             due = loop.time() + CHECK_SECONDS
-            await self._look_at(list(self._watched), ROUTINE_SHARE)
+            await self._look_at(list(self._watched), None, ROUTINE_SHARE)
             await asyncio.sleep(due - loop.time())
 
     async def _look_at_once(self) -> None:
@@ -133,16 +137,23 @@ class AccessWatch:
             self._notice.clear()
             anybody, self._anybody_changed = self._anybody_changed, False
             users, self._changed_users = self._changed_users, set()
-            concerned = [each for each in self._watched if anybody or each.user_key in users]
-            await self._look_at(concerned, URGENT_SHARE)
+            await self._look_at(list(self._watched), None if anybody else users, URGENT_SHARE)
 
-    async def _look_at(self, watched: Iterable[Watched], share: float) -> None:
-        """Look at those that are still there, taking at most that share of the time."""
+    async def _look_at(
+        self, credentials: list[Credential], user_keys: set[str] | None, share: float
+    ) -> None:
+        """Look at what stands on these and is still there, taking at most that share of the time.
+
+        Of users of these keys alone, unless there are none.
+        """
         loop = asyncio.get_running_loop()
-        # What stands on one credential is looked at together: it is asked about once.
-        for part in _parts(sorted(watched, key=lambda each: each.credential.key)):
+        # From the end: a list gives that away without moving the rest.
+        credentials.reverse()
+        while credentials:
             began = loop.time()
-            looked_at = [each for each in part if each in self._watched]
+            looked_at = self._taken_from(credentials, user_keys)
+            if not looked_at:
+                continue
             try:
                 refused = await self._check(looked_at)
             except Exception:  # one failed look must not be the last
@@ -150,10 +161,28 @@ class AccessWatch:
                 return
             for each, code in refused.items():
                 # Whoever has come meanwhile stands on nothing better.
-                for connection in list(self._watched.get(each, ())):
+                for connection in list(self._watched.get(each.credential, {}).get(each, ())):
                     self._end(connection, code)
             rest = (loop.time() - began) * (1 / share - 1)
             await asyncio.sleep(min(rest, LONGEST_REST_SECONDS))
+
+    def _taken_from(
+        self, credentials: list[Credential], user_keys: set[str] | None
+    ) -> list[Watched]:
+        """What is looked at together: all of a credential, which is so asked about once."""
+        taken: list[Watched] = []
+        count = 0
+        while credentials and count < KEYS_PER_QUERY and len(taken) < WATCHED_PER_LOOK:
+            of_credential = self._watched.get(credentials.pop(), {})
+            concerned = (
+                of_credential
+                if user_keys is None
+                else (each for each in of_credential if each.user_key in user_keys)
+            )
+            before = len(taken)
+            taken += concerned
+            count += len(taken) > before
+        return taken
 
     def _end(self, connection: WatchedConnection, code: CloseCode) -> None:
         self.leave(connection)
@@ -166,20 +195,6 @@ class AccessWatch:
         self._endings.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("ending_failed", exc_info=error)
-
-
-def _parts(watched: Iterable[Watched]) -> Iterator[list[Watched]]:
-    """What is looked at together, of those sorted by their credentials."""
-    part: list[Watched] = []
-    credentials: set[Credential] = set()
-    for each in watched:
-        credentials.add(each.credential)
-        if len(part) == WATCHED_PER_LOOK or len(credentials) > KEYS_PER_QUERY:
-            yield part
-            part, credentials = [], {each.credential}
-        part.append(each)
-    if part:
-        yield part
 
 
 def refusals(watched: Collection[Watched]) -> dict[Watched, CloseCode]:

@@ -84,11 +84,19 @@ MUTANTS: Final = (
         ("P1",),
     ),
     Mutant(
+        "sent past what waits",
+        "streaming/subscription.py",
+        "(self._waits and self._send_now(event))",
+        "self._send_now(event)",
+        ("P1",),
+    ),
+    Mutant(
         "heads never compared",
         "streaming/hub.py",
         "            if self._rooms:\n                try:",
         "            if False:\n                try:",
         ("P1", "P5"),
+        "tests/unit/streaming/test_hub.py",
     ),
     Mutant(
         "resync without its reason",

@@ -28,6 +28,7 @@ from tests.benchmarks.side_by_side.uvicorn_server import uvicorn_running
 from tests.benchmarks.side_by_side.writing import (
     advance,
     commits_told,
+    example_text,
     many_allowed,
     paced,
     running_execution,
@@ -170,16 +171,6 @@ def _send_to_group(execution_id: str, text: str) -> None:
     layer: Any = get_channel_layer()
     message = {"type": "activity.update", "message": json.loads(text)}
     async_to_sync(layer.group_send)(f"execution.{execution_id}", message)
-
-
-def example_text() -> str:
-    """A patch as the product sends it, with a placeholder for its event_id."""
-    from executions.event_log import read_events
-
-    execution_id = running_execution()
-    advance(execution_id, 1 / 3)
-    [patch] = read_events(execution_id, 0, 1)
-    return patch.message.replace(str(patch.event_id), PLACEHOLDER)
 
 
 def measure(stage: Stage, arguments: argparse.Namespace) -> Report:

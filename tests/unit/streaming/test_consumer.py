@@ -383,7 +383,7 @@ class TestMayView:
         stood: list[Watched] = []
 
         async def refusal_of(watched: Watched) -> CloseCode | None:
-            stood.extend(watched_door.watch._watched)
+            stood.extend(*watched_door.watch._watched.values())
             return await watched_door.refusal_of(watched)
 
         with pytest.MonkeyPatch.context() as patch:

@@ -48,7 +48,7 @@ class World:
 
     async def _check(self, asked: Sequence[Watched]) -> dict[Watched, CloseCode]:
         refused = {each: code for each, code in self.refused.items() if each in asked}
-        self.looks.append((now(), [each.user_key for each in asked]))
+        self.looks.append((now(), sorted(each.user_key for each in asked)))
         await asyncio.sleep(self.look_seconds)
         if self.fails:
             raise ZeroDivisionError
