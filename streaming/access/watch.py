@@ -200,7 +200,7 @@ class AccessWatch:
 def refusals(watched: Collection[Watched]) -> dict[Watched, CloseCode]:
     """Those that do not hold, with the codes to close their connections with.
 
-    Costs what `users_of` does and one query more, and for each user who may not view all,
+    Costs what `users_of` does and two queries more, and for each user who may not view all,
     asking about each execution. Synchronous code only.
     """
     users = users_of({each.credential for each in watched})

@@ -23,9 +23,10 @@ from tests.servers.web import WebServer, web_running
 
 EXECUTIONS: Final = 100
 HEARTBEAT_SECONDS: Final = 30
-PING_SECONDS: Final = 60.0
-"""How often our Daphne asks a client whether it is there."""
 """The default of NEXUS_HEARTBEAT_SECONDS: so long is measured that each connection has one."""
+
+PING_SECONDS: Final = 60
+"""How often our Daphne asks a client whether it is there."""
 
 GOAL_BYTES: Final = 32 * 1024
 GOAL_CORES: Final = 0.05
