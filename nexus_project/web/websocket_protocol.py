@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import time
 from typing import Any, Final
 
 from autobahn.websocket.protocol import PreparedMessage, TrafficStats
@@ -113,6 +114,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             self._abort_after(CLOSE_SECONDS)
 
     def check_timeouts(self) -> None:
+        if self.state == self.STATE_OPEN and self._has_no_timeout_yet():
+            return
         if self.state != self.STATE_CONNECTING:
             super().check_timeouts()
         elif (
@@ -123,6 +126,11 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             deferred = self.handshake_deferred
             del self.handshake_deferred
             deferred.errback(ConnectionDeny(code=503, reason="The server is too busy"))
+
+    def _has_no_timeout_yet(self) -> bool:
+        # What nearly all connections are asked in vain, every other second, is to cost little.
+        server = self.server
+        return server.websocket_timeout < 0 and time() - self.last_ping <= server.ping_interval
 
     def failHandshake(  # noqa: N802
         self,
