@@ -129,8 +129,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
 
     def _has_no_timeout_yet(self) -> bool:
         # What nearly all connections are asked in vain, every other second, is to cost little.
-        server = self.server
-        return server.websocket_timeout < 0 and time() - self.last_ping <= server.ping_interval
+        ends_by_age = self.server.websocket_timeout >= 0
+        return not ends_by_age and bool(time() - self.last_ping <= self.server.ping_interval)
 
     def failHandshake(  # noqa: N802
         self,
