@@ -17,7 +17,7 @@ PURE := executions/attempts.py,executions/batches.py,executions/document.py,$\
 	executions/temporal/live/descriptions.py,executions/temporal/live/precedence.py,$\
 	executions/temporal/live/retries.py,$\
 	streaming/close_codes.py,streaming/access/limits.py,streaming/schemas/visualization.py,$\
-	streaming/start.py,streaming/tail.py,streaming/valkey_url.py,streaming/verification.py
+	streaming/start.py,streaming/tail.py,streaming/valkey/url.py,streaming/verification.py
 LOCK_ARGS ?=
 # Extras stay in the locks: where a dependency asks for coverage[toml], pip would otherwise
 # take a newer coverage[toml] for one that is not pinned, as soon as there is one.

@@ -13,8 +13,8 @@ from environs import Env, EnvError, validate
 from nexus_project.embedded import addresses
 from nexus_project.logs import line_processors, plainly
 from streaming.access.limits import DEFAULT_LIMITS
-from streaming.channel_layer import channel_layer_hosts
-from streaming.valkey_url import MalformedValkeyUrlError, ValkeyUrl
+from streaming.valkey.channel_layer import channel_layer_hosts
+from streaming.valkey.url import MalformedValkeyUrlError, ValkeyUrl
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()

@@ -22,7 +22,7 @@ from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from streaming import metrics
 from streaming.stream import EVENTS_PER_FILL, StreamWriter
-from streaming.valkey import UNREACHABLE, is_refusal, writing_client
+from streaming.valkey.clients import UNREACHABLE, is_refusal, writing_client
 
 SWEEP_HOURS: Final = 24
 """How far back a beginning writer looks for streams that lack events."""

@@ -7,7 +7,7 @@ from django.contrib import admin
 from executions.admin import ExecutionAdmin
 from executions.models import Execution
 from streaming.stream import StreamWriter
-from streaming.valkey import UNREACHABLE, writing_client
+from streaming.valkey.clients import UNREACHABLE, writing_client
 
 admin.site.unregister(Execution)
 

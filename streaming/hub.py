@@ -21,15 +21,15 @@ from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from streaming import metrics
 from streaming.activity_update_publisher import publisher
-from streaming.announcements import Hearing, OnConnected, OnText
-from streaming.hearing import open_valkey
 from streaming.room import Room
 from streaming.schemas.visualization import InvalidMessageError, read_envelope
 from streaming.snapshot import SnapshotMessage, read_snapshot_message
 from streaming.sources import EventLogSource, EventSource, StreamSource, UnknownCursorError
 from streaming.stream import stream_key
 from streaming.subscription import Interruption, Subscription
-from streaming.valkey import UNREACHABLE
+from streaming.valkey.announcements import Hearing, OnConnected, OnText
+from streaming.valkey.clients import UNREACHABLE
+from streaming.valkey.hearing import open_valkey
 
 CHECK_SECONDS: Final = 2.0
 """How often the heads of all watched executions are compared with what was delivered."""

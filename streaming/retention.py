@@ -40,7 +40,7 @@ def prune_streams(
     """Remove the streams of executions that ended before that moment, or are not there.
 
     Of others, the entries from before it, but the newest. With `dry_run`, only tell;
-    `entries` is 0 then. Raises `valkey.UNREACHABLE`.
+    `entries` is 0 then. Raises `clients.UNREACHABLE`.
     """
     names = streams(client)
     while some := list(islice(names, STREAMS_PER_STEP)):
@@ -56,7 +56,7 @@ def prune_streams(
 
 
 def trim_to_log(client: redis.Redis, execution_id: str) -> None:
-    """Remove the entries that the event log no longer keeps. Raises `valkey.UNREACHABLE`."""
+    """Remove the entries that the event log no longer keeps. Raises `clients.UNREACHABLE`."""
     oldest = first_kept(execution_id)
     if oldest is not None:
         client.xtrim(stream_key(execution_id), minid=str(oldest), approximate=False)

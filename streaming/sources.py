@@ -16,7 +16,7 @@ from executions.events import CommittedEvent
 from executions.identifiers import EventId, MalformedEventIdError
 from streaming.schemas.visualization import is_event_of
 from streaming.stream import stream_key
-from streaming.valkey import READING_SECONDS
+from streaming.valkey.clients import READING_SECONDS
 
 EVENTS_PER_READ: Final = 500
 
@@ -43,7 +43,7 @@ class EventSource(Protocol):
 
 
 class StreamSource:
-    """Reads the Valkey Stream. Raises `valkey.UNREACHABLE` when Valkey is away.
+    """Reads the Valkey Stream. Raises `clients.UNREACHABLE` when Valkey is away.
 
     What it reads is what somebody wrote there: `EventLogSource.has` tells whether it is true.
     """

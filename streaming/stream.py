@@ -1,6 +1,6 @@
 """The Valkey Stream of an execution: its key, appending to it, its top, filling it up.
 
-Synchronous, for writers. Valkey's absence shows as one of `valkey.UNREACHABLE`.
+Synchronous, for writers. Valkey's absence shows as one of `clients.UNREACHABLE`.
 """
 
 import hashlib

@@ -47,7 +47,7 @@ _NOTHING: Final = Compared(Outcome.NOTHING_TO_COMPARE)
 
 
 class Verifier:
-    """Compares one execution at a time. Raises `valkey.UNREACHABLE` and DatabaseError."""
+    """Compares one execution at a time. Raises `clients.UNREACHABLE` and DatabaseError."""
 
     def __init__(self, client: redis.Redis, pause: Callable[[float], None] = time.sleep) -> None:
         self._client = client

@@ -88,8 +88,8 @@ def socket_path(data_dir: Path) -> Path:
 
 def unreachable_because(valkey_url: str) -> str | None:
     """Why the Valkey at `valkey_url` cannot be used just now; None when it answers."""
-    from streaming.valkey import UNREACHABLE, writing_client
-    from streaming.valkey_url import ValkeyUrl
+    from streaming.valkey.clients import UNREACHABLE, writing_client
+    from streaming.valkey.url import ValkeyUrl
 
     try:
         with closing(writing_client(ValkeyUrl.parse(valkey_url))) as client:

@@ -26,11 +26,11 @@ from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from executions.recording import changing
 from executions.statuses import ExecutionStatus
-from streaming import announcements as announcements_module
 from streaming import hub as hub_module
 from streaming.activity_update_publisher import publisher
 from streaming.close_codes import ClientAction
 from streaming.stream import stream_key
+from streaming.valkey import announcements as announcements_module
 from tests.fuzzing.effort import WITHOUT_SHRINKING, examples
 from tests.integration.watching import Watcher, hub_running, in_thread
 from tests.samples import an_execution

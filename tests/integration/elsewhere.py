@@ -11,7 +11,7 @@ from executions.recording import changing
 from streaming.activity_update_publisher import publisher
 from streaming.hub import Hub
 from streaming.stream import StreamWriter
-from streaming.valkey import writing_client
+from streaming.valkey.clients import writing_client
 from tests.integration.watching import Watcher, assert_dense, hub_running, in_thread, until
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from streaming import announcements as module
-from streaming.announcements import Announcements
-from streaming.valkey import listening_client
+from streaming.valkey import announcements as module
+from streaming.valkey.announcements import Announcements
+from streaming.valkey.clients import listening_client
 from tests.integration.watching import until
 from tests.servers.valkey import ValkeyServer
 

@@ -15,7 +15,7 @@ from executions.recording import changing
 from streaming import sources
 from streaming.sources import EventLogSource, EventSource, StreamSource, UnknownCursorError
 from streaming.stream import stream_key
-from streaming.valkey import READING_SECONDS, UNREACHABLE, reading_client
+from streaming.valkey.clients import READING_SECONDS, UNREACHABLE, reading_client
 from tests.integration.watching import in_thread
 from tests.samples import an_execution
 from tests.servers.valkey import ValkeyServer

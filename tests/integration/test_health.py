@@ -23,10 +23,10 @@ from django.db import connection
 from executions.health import ANSWER_SECONDS
 from nexus_project import health as probes_module
 from nexus_project.health import Probes
-from streaming import announcements as announcements_module
 from streaming import health as health_module
 from streaming.activity_update_publisher import publisher
 from streaming.hub import hub
+from streaming.valkey import announcements as announcements_module
 from tests import settings as test_settings
 from tests.integration.database_outages import database_losable, database_lost
 from tests.integration.watching import in_thread

@@ -14,12 +14,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from executions.event_log import read_events
 from executions.recording import changing
 from executions.statuses import ExecutionStatus
-from streaming import announcements as announcements_module
 from streaming import hub as hub_module
 from streaming.activity_update_publisher import publisher
 from streaming.close_codes import CloseCode
 from streaming.hub import Hub
 from streaming.stream import stream_key
+from streaming.valkey import announcements as announcements_module
 from tests.integration.watching import Watcher, assert_dense, hub_running, in_thread, until
 from tests.samples import an_execution
 from tests.servers.valkey import ValkeyServer

@@ -12,11 +12,11 @@ from executions.recording import changing
 from executions.snapshots import read_snapshot
 from executions.statuses import ExecutionStatus
 from streaming import hub as hub_module
-from streaming.announcements import Announcements
 from streaming.close_codes import CloseCode
 from streaming.hub import Hub
 from streaming.snapshot import SnapshotMessage, read_snapshot_message
 from streaming.stream import stream_key
+from streaming.valkey.announcements import Announcements
 from tests.integration.watching import Watcher, assert_dense, hub_running, in_thread, until
 from tests.samples import an_execution
 from tests.servers.valkey import ValkeyServer

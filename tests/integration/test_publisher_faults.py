@@ -18,7 +18,7 @@ from executions.signals import writing_begins
 from executions.statuses import ExecutionStatus
 from streaming.activity_update_publisher import ActivityUpdatePublisher, publisher
 from streaming.stream import EVENTS_PER_FILL, StreamWriter, stream_key
-from streaming.valkey import writing_client
+from streaming.valkey.clients import writing_client
 from tests.samples import an_execution
 from tests.servers.valkey import ValkeyServer
 from tests.truth import assert_log_is_whole, nobody_listening

@@ -11,7 +11,7 @@ from executions.identifiers import EventId
 from streaming import stream as stream_module
 from streaming.activity_update_publisher import ActivityUpdatePublisher
 from streaming.stream import Appended, StreamWriter, stream_key
-from streaming.valkey import writing_client
+from streaming.valkey.clients import writing_client
 from tests.integration.interleaving import Steps, every_interleaving
 from tests.integration.listening import announcements_heard
 from tests.servers.valkey import ValkeyServer

@@ -16,13 +16,13 @@ from pytest_django import Settings
 from nexus_project.embedded.valkey import unreachable_because
 from streaming import hub as hub_module
 from streaming.activity_update_publisher import publisher
-from streaming.channel_layer import channel_layer_hosts
-from streaming.cluster import Cluster, ClusterReader
 from streaming.retention import prune_streams, streams
 from streaming.sources import StreamSource
 from streaming.stream import stream_key
-from streaming.valkey import REPLY_SECONDS, reading_client, slot_of, writing_client
-from streaming.valkey_url import Server, ValkeyUrl
+from streaming.valkey.channel_layer import channel_layer_hosts
+from streaming.valkey.clients import REPLY_SECONDS, reading_client, slot_of, writing_client
+from streaming.valkey.cluster import Cluster, ClusterReader
+from streaming.valkey.url import Server, ValkeyUrl
 from tests.integration.elsewhere import caught_up, lacking, log_of, report, valkey_at, watched
 from tests.integration.watching import Watcher, in_thread, until
 from tests.samples import an_execution

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from streaming.activity_update_publisher import publisher
 from streaming.stream import StreamWriter, stream_key
-from streaming.valkey import writing_client
+from streaming.valkey.clients import writing_client
 from tests.integration.elsewhere import caught_up, lacking, log_of, report, valkey_at, watched
 from tests.integration.watching import in_thread, until
 from tests.samples import an_execution

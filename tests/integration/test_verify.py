@@ -16,7 +16,7 @@ from streaming import verifier
 from streaming.activity_update_publisher import publisher
 from streaming.management.commands import verify as verify_command
 from streaming.stream import stream_key
-from streaming.valkey import writing_client
+from streaming.valkey.clients import writing_client
 from tests.samples import an_execution
 from tests.servers.valkey import ValkeyServer
 from tests.truth import logged_ids, nobody_listening

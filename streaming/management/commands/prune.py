@@ -14,7 +14,7 @@ from django.utils import timezone
 from executions import retention
 from streaming.activity_update_publisher import publisher
 from streaming.retention import StreamPruned, prune_streams, trim_to_log
-from streaming.valkey import UNREACHABLE, writing_client
+from streaming.valkey.clients import UNREACHABLE, writing_client
 
 REPORT_SECONDS: Final = 1.0
 DROPPING_SECONDS: Final = 10.0

@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from executions.event_log import all_executions, heads_changed_since, read_full_heads
 from executions.identifiers import EXECUTION_ID_FORM, is_execution_id
 from streaming.retention import streams
-from streaming.valkey import UNREACHABLE, writing_client
+from streaming.valkey.clients import UNREACHABLE, writing_client
 from streaming.verifier import Compared, Outcome, Verifier
 
 REPORT_SECONDS: Final = 1.0

@@ -63,7 +63,7 @@ def long_execution(events: int) -> str:
 def forget_in_valkey(execution_id: str) -> None:
     """Trim the stream to its newest entry, so that the event log alone has the others."""
     from streaming.stream import stream_key
-    from streaming.valkey import writing_client
+    from streaming.valkey.clients import writing_client
 
     writing_client().xtrim(stream_key(execution_id), maxlen=1, approximate=False)
 

@@ -19,7 +19,6 @@ from executions import events
 from executions.document import JsonObject
 from executions.events import CommittedEvent
 from executions.identifiers import EventId
-from streaming.announcements import Announcements
 from streaming.close_codes import CloseCode
 from streaming.execution_stream import ExecutionStream
 from streaming.heartbeats import Heartbeats
@@ -28,6 +27,7 @@ from streaming.snapshot import SnapshotMessage, snapshot_text
 from streaming.sources import EventLogSource, UnknownCursorError
 from streaming.start import Wanted, decide_start, first_sequence_needed
 from streaming.stream import stream_key
+from streaming.valkey.announcements import Announcements
 from tests.unit.virtual_time import run
 
 EXECUTION_ID: Final = "the-execution"

@@ -7,7 +7,7 @@ from typing import Any
 import redis.asyncio
 from redis.asyncio.connection import SSLConnection, parse_url
 
-from streaming.valkey_url import Server, Topology, ValkeyUrl
+from streaming.valkey.url import Server, Topology, ValkeyUrl
 
 
 def channel_layer_hosts(valkey_url: str) -> list[Any]:

@@ -11,8 +11,8 @@ from typing import Any, Final
 import redis
 import redis.asyncio
 
-from streaming.valkey import CONNECT_SECONDS, UNREACHABLE, slot_of
-from streaming.valkey_url import Server
+from streaming.valkey.clients import CONNECT_SECONDS, UNREACHABLE, slot_of
+from streaming.valkey.url import Server
 
 LOOKING_SECONDS: Final = 2 * CONNECT_SECONDS
 """How long one server may take to tell what it knows."""
@@ -65,7 +65,7 @@ class Cluster:
     async def look(self) -> None:
         """Ask who serves what; those who come meanwhile share the question.
 
-        Raises `valkey.UNREACHABLE` where no server answers.
+        Raises `clients.UNREACHABLE` where no server answers.
         """
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())

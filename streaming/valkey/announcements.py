@@ -13,7 +13,7 @@ import redis
 import redis.asyncio
 import structlog
 
-from streaming.valkey import UNREACHABLE, slot_of
+from streaming.valkey.clients import UNREACHABLE, slot_of
 
 PING_SECONDS: Final = 5.0
 """After so much silence the connection is probed; after as much again it is given up."""

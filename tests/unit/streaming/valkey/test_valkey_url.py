@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from redis.asyncio.connection import SSLConnection
 
-from streaming.channel_layer import (
+from streaming.valkey.channel_layer import (
     AnyServerConnection,
     AnyTlsServerConnection,
     channel_layer_hosts,
 )
-from streaming.valkey_url import MalformedValkeyUrlError, Server, Topology, ValkeyUrl
+from streaming.valkey.url import MalformedValkeyUrlError, Server, Topology, ValkeyUrl
 
 CLUSTER = "redis+cluster://me:s%40cret,x@one:7000,two,[::1]:7002?socket_keepalive=yes"
 SENTINELS = "rediss+sentinel://:secret@one,two:26380/nexus/3?ssl_cert_reqs=none"

@@ -24,7 +24,7 @@ from redis.exceptions import ClusterError, RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from streaming.valkey_url import Server, Topology, ValkeyUrl
+from streaming.valkey.url import Server, Topology, ValkeyUrl
 
 CONNECT_SECONDS: Final = 0.5
 REPLY_SECONDS: Final = 1.0

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import redis.asyncio
 import structlog
 
-from streaming.announcements import (
+from streaming.valkey.announcements import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
     Announcements,
@@ -21,9 +21,15 @@ from streaming.announcements import (
     OnConnected,
     OnText,
 )
-from streaming.cluster import Cluster, ClusterReader, UnservedSlotError
-from streaming.valkey import UNREACHABLE, listening_client, reading_client, slot_of, valkey_url
-from streaming.valkey_url import Server, Topology
+from streaming.valkey.clients import (
+    UNREACHABLE,
+    listening_client,
+    reading_client,
+    slot_of,
+    valkey_url,
+)
+from streaming.valkey.cluster import Cluster, ClusterReader, UnservedSlotError
+from streaming.valkey.url import Server, Topology
 
 MOVING_SECONDS: Final = 1.0
 """How long a channel that moves waits to be confirmed before the others' news are waited for."""

@@ -12,8 +12,8 @@ import pytest
 import redis
 import redis.asyncio
 
-from streaming.announcements import CONNECTING_SECONDS, PING_SECONDS, Announcements
-from streaming.valkey import slot_of
+from streaming.valkey.announcements import CONNECTING_SECONDS, PING_SECONDS, Announcements
+from streaming.valkey.clients import slot_of
 from tests.unit.virtual_time import run, settle
 
 OWN = "nexus:hub"
