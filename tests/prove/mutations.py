@@ -89,6 +89,7 @@ MUTANTS: Final = (
         "(self._waits and self._send_now(event))",
         "self._send_now(event)",
         ("P1",),
+        "tests/unit/streaming/test_subscription.py",
     ),
     Mutant(
         "heads never compared",
