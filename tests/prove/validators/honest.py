@@ -50,7 +50,7 @@ def _silences(
     read = [at for at, _ in connection.frames]
     moments = [opened_at, *read, histories.ended_at(connection)]
     for index, (since, until) in enumerate(pairwise(moments)):
-        silence = until - since - histories.seconds_not_reading(connection, since, until)
+        silence = until - since - histories.seconds_out_of_reach(connection, since, until)
         longest = verdict.figures["longest silence, s"]
         verdict.figures["longest silence, s"] = max(longest, silence)
         if silence > bound:

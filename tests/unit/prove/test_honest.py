@@ -64,6 +64,18 @@ def the_client_does_not_read_meanwhile(records: Records) -> None:
     connection.not_reading = [(29.0, 37.0)]
 
 
+@altering.keeps
+def what_waited_for_the_client_is_sent_again_as_late_as_it_paused(records: Records) -> None:
+    the_server_is_silent_between_two_frames(records)
+    connection_of(records, "open").not_reading = [(21.5, 26.0)]
+
+
+@altering.breaks("10.1 s without a frame, at most 7.0 s are allowed")
+def the_server_is_silent_for_longer_than_the_client_has_paused(records: Records) -> None:
+    the_server_is_silent_between_two_frames(records)
+    connection_of(records, "open").not_reading = [(25.0, 26.0)]
+
+
 @altering.breaks("the heartbeat says 1800000002000-2, but the connection was sent events up to")
 def a_heartbeat_names_an_earlier_event(records: Records) -> None:
     frames = connection_of(records, "open").frames
