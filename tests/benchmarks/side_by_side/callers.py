@@ -1,10 +1,10 @@
 """Viewers who have to say who they are: users with a token each, and a server that asks."""
 
-import os
 import re
 import urllib.request
 from typing import Final
 
+from tests.benchmarks.side_by_side.writing import many_allowed
 from tests.servers.web import WebServer
 
 USERS: Final = 499
@@ -15,8 +15,7 @@ _METRIC: Final = r"^{} ([\d.e+]+)$"
 
 def asking_environment() -> dict[str, str]:
     """The environment of a web process that lets in who has a token, as many as come."""
-    many = {f"NEXUS_CONNECTIONS_PER_{what}": "20000" for what in ("USER", "EXECUTION", "PROCESS")}
-    return {**os.environ, **many, "NEXUS_OPEN_READING": "0"}
+    return {**many_allowed(), "NEXUS_OPEN_READING": "0"}
 
 
 def tokens_of_users(users: int = USERS) -> list[str]:

@@ -17,6 +17,7 @@ from tests.benchmarks.processes import cpu_seconds
 from tests.benchmarks.side_by_side.callers import asking_environment, tokens_of_users
 from tests.benchmarks.side_by_side.part import Goal, Report, run_part
 from tests.benchmarks.side_by_side.receiver import Receiver, receiving
+from tests.benchmarks.side_by_side.writing import running_executions
 from tests.benchmarks.stage import Stage, at_most
 from tests.benchmarks.tables import show
 from tests.servers.web import WebServer, web_running
@@ -62,7 +63,7 @@ def measure(stage: Stage, arguments: argparse.Namespace) -> Report:
     bare_application = "tests.benchmarks.side_by_side.bare:application"
     application = "nexus_project.asgi:application"
     many, few = arguments.many, arguments.few
-    executions = _made_executions()
+    executions = running_executions(EXECUTIONS)
     with (
         web_running(stage.directory / "bare.log", os.environ, bare_application) as bare_web,
         web_running(stage.directory / "web.log", asking_environment(), application) as web,
@@ -101,19 +102,6 @@ def measure(stage: Stage, arguments: argparse.Namespace) -> Report:
             "and looks at everybody's access every two seconds."
         ],
     )  # fmt: skip
-
-
-def _made_executions() -> list[str]:
-    from executions.recording import NewActivity, create_execution
-    from executions.statuses import ActivityStatus, ExecutionStatus
-
-    step = NewActivity(activity_id="step", activity_name="step", status=ActivityStatus.RUNNING)
-    return [
-        create_execution(
-            workflow_id="w", workflow_type="W", status=ExecutionStatus.RUNNING, activities=[step]
-        ).execution_id
-        for _ in range(EXECUTIONS)
-    ]
 
 
 def main() -> None:
