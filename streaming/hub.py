@@ -16,7 +16,8 @@ import structlog
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
-from executions.event_log import read_heads
+from executions.batches import batches
+from executions.event_log import differing_heads
 from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from streaming import metrics
@@ -35,17 +36,17 @@ CHECK_SECONDS: Final = 2.0
 """How often the heads of all watched executions are compared with what was delivered."""
 
 ROOMS_PER_LOOK: Final = 500
-"""How many heads are read at a time."""
+"""How many heads are compared at a time, before others have their turn on the event loop."""
 
 ROOMS_AT_ONCE: Final = 100
-"""How many are looked at before others have their turn on the event loop."""
+"""How many are asked how much waits in them before others have their turn."""
 
 FOLLOW_SECONDS: Final = 1.0
 """How long a viewer waits for its subscription to be confirmed before it goes on without."""
 
 log = structlog.get_logger(__name__)
 
-_read_heads = database_sync_to_async(read_heads, thread_sensitive=False)
+_differing_heads = database_sync_to_async(differing_heads, thread_sensitive=False)
 
 
 WhileWaiting = Callable[[Coroutine[Any, Any, None]], Awaitable[None]]
@@ -104,6 +105,9 @@ class View:
         self._subscription.go_live(send_now)
         if self._beginning == self._room.beginnings:
             self._room.start_at(cursor)
+            if self._room.is_doubted:
+                # Before its first event, which would have to wait for it.
+                self._hub.repair(self._room)
         else:
             # Perhaps what it was sent last is no more: it is to look, as the others are.
             self._subscription.interrupt(Interruption.GAP)
@@ -208,11 +212,17 @@ class Hub:
             self._refill(execution_id)
         return events
 
+    def repair(self, room: Room) -> "asyncio.Task[None]":
+        """Read what the room must read, in a task that perhaps runs already."""
+        if room.repair is None:
+            room.repair = asyncio.create_task(self._read_missing(room))
+        return room.repair
+
     async def reconsider(self, room: Room) -> None:
         """Find out whether the log has what the room delivered last."""
         room.doubt()
         if room.must_read:
-            await asyncio.wait([self._repair(room)])
+            await asyncio.wait([self.repair(room)])
 
     async def close(self) -> None:
         """End the hub's connections and tasks."""
@@ -235,7 +245,7 @@ class Hub:
             log.warning("announcement_ignored", channel=channel, error=str(error))
             return
         if not room.take(metrics.heard(event_id, text)):
-            self._repair(room)
+            self.repair(room)
 
     def _take_connection(self) -> None:
         """What was not heard may have been another log than the one that was followed."""
@@ -244,11 +254,6 @@ class Hub:
         for room in self._rooms.values():
             room.doubt()
         self._check_now.set()
-
-    def _repair(self, room: Room) -> "asyncio.Task[None]":
-        if room.repair is None:
-            room.repair = asyncio.create_task(self._read_missing(room))
-        return room.repair
 
     async def _read_missing(self, room: Room) -> None:
         try:
@@ -298,17 +303,19 @@ class Hub:
         return queued
 
     async def _check_heads(self, *, at_once: bool) -> None:
-        rooms = list(self._rooms.values())
-        for begin in range(0, len(rooms), ROOMS_PER_LOOK):
-            watched = [(room, room.cursor) for room in rooms[begin : begin + ROOMS_PER_LOOK]]
-            heads = await _read_heads([room.execution_id for room, _ in watched])
+        for part in batches(list(self._rooms.values()), ROOMS_PER_LOOK):
+            rooms = {room.execution_id: room for room in part}
+            delivered = {execution_id: room.cursor for execution_id, room in rooms.items()}
+            heads = delivered | await _differing_heads(delivered)
             at_once = at_once or not self._announcements.connected
-            for number, (room, delivered) in enumerate(watched, 1):
-                head = heads.get(room.execution_id)
-                if room.subscriptions and room.differs(head, delivered, at_once=at_once):
-                    self._repair(room)
-                if number % ROOMS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            for execution_id, room in rooms.items():
+                before, head = delivered[execution_id], heads[execution_id]
+                if (
+                    (head is not before or room.must_read)
+                    and room.subscriptions
+                    and room.differs(head, before, at_once=at_once)
+                ):
+                    self.repair(room)
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from executions.event_log import Head, first_kept, read_full_heads
+from executions.event_log import Head, first_kept, read_heads
 from executions.identifiers import EventId, MalformedEventIdError, is_execution_id
 from streaming.stream import stream_key
 
@@ -44,7 +44,7 @@ def prune_streams(
     """
     names = streams(client)
     while some := list(islice(names, STREAMS_PER_STEP)):
-        heads = read_full_heads(some)
+        heads = read_heads(some)
         for execution_id in some:
             head = heads.get(execution_id)
             if head is None or _has_ended(head, before_milliseconds):

@@ -32,7 +32,8 @@ class Room:
         self._tail: Tail | None = None
         self._known: EventId | None = None
         self._head_at_last_check: EventId | None = None
-        self._is_doubted = False
+        self.is_doubted = False
+        """Whether the log perhaps does not have what was delivered last."""
         self.beginnings = 0
         """How often the room has begun anew."""
 
@@ -54,15 +55,15 @@ class Room:
     @property
     def must_read(self) -> bool:
         """Whether what follows the cursor is to be read, if only to see that it is in the log."""
-        return self._tail is not None and (self._is_doubted or self.lacks_known_events)
+        return self._tail is not None and (self.is_doubted or self.lacks_known_events)
 
     def doubt(self) -> None:
         """Take the last event delivered for one that the log perhaps does not have."""
-        self._is_doubted = True
+        self.is_doubted = True
 
     def trust(self) -> None:
         """Take it for one that the log has, as a reading that begins now will tell."""
-        self._is_doubted = False
+        self.is_doubted = False
 
     def begin_anew(self) -> None:
         """Forget what was delivered, of which the log knows nothing: viewers look for themselves.
@@ -70,7 +71,7 @@ class Room:
         So it is when the database was restored to an older state, or the execution removed.
         """
         self._tail = self._known = self._head_at_last_check = None
-        self._is_doubted = False
+        self.is_doubted = False
         self.beginnings += 1
         for subscription in self.subscriptions:
             subscription.interrupt(Interruption.GAP)
@@ -93,7 +94,7 @@ class Room:
         if self._tail is None:
             self._tail = Tail(event.event_id)
             verdict = Verdict.SEND
-        elif self._is_doubted:
+        elif self.is_doubted:
             verdict = Verdict.SOMETHING_IS_MISSING
         else:
             verdict = self._tail.offer(event.event_id)

@@ -26,7 +26,7 @@ import jsonpatch
 from django.db import connection
 
 from executions.document import JsonObject, execution_document
-from executions.event_log import find_event_id, read_events, read_heads
+from executions.event_log import Head, find_event_id, read_events, read_heads
 from executions.events import CommittedEvent
 from executions.identifiers import EventId
 from executions.models import Activity, Execution
@@ -246,10 +246,11 @@ def _assert_is_now(execution_id: str, folded: JsonObject) -> Snapshot:
     assert snapshot is not None, f"there is no execution {execution_id}"
     assert_same_document(folded, snapshot.document)
     assert_same_document(folded, document_of_rows(execution_id))
-    heads = read_heads([execution_id])
-    assert heads == {execution_id: snapshot.event_id}, f"the heads are {heads}"
     status = ExecutionStatus(folded["status"])
     assert snapshot.is_final == status.is_final, f"{status}, but final: {snapshot.is_final}"
+    heads = read_heads([execution_id])
+    head = Head(snapshot.event_id, snapshot.is_final)
+    assert heads == {execution_id: head}, f"the heads are {heads}"
     return snapshot
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from channels.db import database_sync_to_async
 
-from executions.event_log import Head, find_event_id, read_full_heads
+from executions.event_log import Head, find_event_id, read_heads
 from executions.identifiers import EXECUTION_ID_FORM, EventId, is_execution_id
 from streaming.close_codes import CloseCode
 from streaming.consumer import Closing, Connection
@@ -66,7 +66,7 @@ async def handle_activityUpdates(connection: Connection, text: str | bytes) -> N
 
 def _read_what_is_known(asked: Collection[_Asked]) -> dict[_Asked, tuple[Head, EventId | None]]:
     """The executions' heads, and the events asked for that are kept; without unknown executions."""
-    heads = read_full_heads({execution_id for execution_id, _ in asked})
+    heads = read_heads({execution_id for execution_id, _ in asked})
     return {
         (execution_id, sequence): (
             heads[execution_id],

@@ -279,7 +279,7 @@ def test_milliseconds_never_go_back_when_the_clock_does(clock: Clock) -> None:
     for milliseconds in (before + 5, before - 60_000, 0, -1, before + 5, before + 6):
         clock.milliseconds = milliseconds
         with assert_patches_tell_the_truth(execution_id), changing(execution_id) as change:
-            change.execution.run_id = f"at {read_heads([execution_id])[execution_id]}"
+            change.execution.run_id = f"at {read_heads([execution_id])[execution_id].event_id}"
     with changing(execution_id) as change:
         clock.milliseconds = 17
         change.execution.status = ExecutionStatus.COMPLETED

@@ -8,7 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from executions.event_log import find_event_id, heads_changed_since, read_events, read_heads
+from executions import event_log
+from executions.event_log import (
+    differing_heads,
+    find_event_id,
+    heads_changed_since,
+    read_events,
+    read_heads,
+)
 from executions.identifiers import EventId
 from executions.models import Execution, WorkflowDefinition
 from executions.recording import (
@@ -293,13 +300,41 @@ def test_heads_are_read_for_many_executions_at_once() -> None:
     with changing(ids[1]) as change:
         change.execution.run_id = "r"
     unknown = [*IMPOSSIBLE_IDS, *(f"none-{number}" for number in range(1_200))]
-    heads = read_heads([ids[0], *unknown, *ids[1:]])
-    assert set(heads) == set(ids)
+    found = read_heads([ids[0], *unknown, *ids[1:]])
+    assert set(found) == set(ids)
+    assert {head.is_final for head in found.values()} == {False}
+    heads = {execution_id: head.event_id for execution_id, head in found.items()}
     assert [heads[execution_id].sequence for execution_id in ids] == [0, 1, 0]
     since = heads[ids[1]].milliseconds
     assert ids[1] in dict(heads_changed_since(since))
     assert dict(heads_changed_since(min(heads.values()).milliseconds)) == heads
     assert not dict(heads_changed_since(max(heads.values()).milliseconds + 1))
+
+
+@pytest.mark.parametrize("database_compares", [True, False])
+def test_of_many_heads_those_are_told_that_are_others_than_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch, database_compares: bool
+) -> None:
+    if not database_compares:
+        monkeypatch.setattr(event_log, "_DIFFERING", {})
+    ids = [an_execution() for _ in range(5)]
+    heads: dict[str, EventId | None] = {
+        execution_id: head.event_id for execution_id, head in read_heads(ids).items()
+    }
+    assert differing_heads(heads) == {}
+    assert differing_heads({}) == {}
+    ms, sequence = heads[ids[0]] or (0, 0)
+    known = {
+        ids[0]: EventId(ms + 1, sequence),
+        ids[1]: EventId(ms, sequence + 1),
+        ids[2]: None,
+        ids[3]: heads[ids[3]],
+        "none": None,
+        "gone": EventId(1, 0),
+    }
+    told = {execution_id: heads[execution_id] for execution_id in ids[:3]} | {"gone": None}
+    many = {f"none-{number}": None for number in range(1_200)}
+    assert differing_heads(known | many | dict.fromkeys(IMPOSSIBLE_IDS)) == told
 
 
 @pytest.mark.parametrize("unknown", ["none", *IMPOSSIBLE_IDS])
@@ -320,5 +355,5 @@ def test_a_snapshot_says_at_which_event_it_is_true_and_whether_it_is_the_last() 
     assert last is not None
     assert (first.is_final, last.is_final) == (False, True)
     assert (first.event_id.sequence, last.event_id.sequence) == (0, 2)
-    assert last.event_id == EventId(*read_heads([execution_id])[execution_id])
+    assert last.event_id == read_heads([execution_id])[execution_id].event_id
     assert [row["activity_id"] for row in last.document["activities"]] == ["b", "a"]

@@ -11,7 +11,7 @@ import redis
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from executions.event_log import all_executions, heads_changed_since, read_full_heads
+from executions.event_log import all_executions, heads_changed_since, read_heads
 from executions.identifiers import EXECUTION_ID_FORM, is_execution_id
 from streaming.retention import streams
 from streaming.valkey.clients import UNREACHABLE, writing_client
@@ -156,12 +156,12 @@ class _Work:
 def _streams_of_nothing(client: redis.Redis) -> Iterator[str]:
     names = streams(client)
     while some := list(islice(names, STREAMS_PER_STEP)):
-        known = read_full_heads(some)
+        known = read_heads(some)
         yield from (execution_id for execution_id in some if execution_id not in known)
 
 
 def _refuse_unknown(execution_ids: Sequence[str]) -> None:
-    known = read_full_heads(execution_ids)
+    known = read_heads(execution_ids)
     for execution_id in execution_ids:
         if execution_id not in known:
             raise CommandError(f"there is no execution {execution_id}", returncode=NOT_COMPARED)

@@ -220,6 +220,22 @@ class TestRepairing:
 
         in_a_world(scenario)
 
+    def test_what_a_doubted_room_starts_at_is_looked_for_before_the_next_event_comes(self) -> None:
+        async def scenario(world: World, hub: Hub) -> None:
+            async with hub.view(EXECUTION_ID) as view:
+                world.lose_valkey()
+                world.restore_valkey(world.stream)
+                await asyncio.sleep(CHECK_SECONDS / 4)
+                view.go_live(event_id(0), queue_only)
+                await asyncio.sleep(CHECK_SECONDS / 4)
+                world.database_is_up = False
+                began = now()
+                world.publish(world.commit())
+                assert await sequences(view) == [1]
+                assert now() == began
+
+        in_a_world(scenario)
+
     def test_announcement_of_what_never_was_sends_viewers_to_come_back(self) -> None:
         async def scenario(world: World, hub: Hub) -> None:
             client = Client()

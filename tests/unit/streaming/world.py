@@ -6,7 +6,7 @@ comes from here, and `Client` holds what they send against the protocol's promis
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, cast
 from unittest.mock import patch
@@ -152,11 +152,13 @@ class World:
         if not self.database_is_up:
             raise OperationalError("the database is away")
 
-    async def read_heads(self, execution_ids: list[str]) -> dict[str, EventId]:
+    async def differing_heads(
+        self, known: Mapping[str, EventId | None]
+    ) -> dict[str, EventId | None]:
         self.check_database()
         heads = {} if self.is_removed else {EXECUTION_ID: self.head}
         await asyncio.sleep(READ_SECONDS)
-        return {name: head for name, head in heads.items() if name in execution_ids}
+        return {name: heads.get(name) for name in known if heads.get(name) != known[name]}
 
     async def read_snapshot(self, execution_id: str) -> SnapshotMessage | None:
         self.snapshots_read += 1
@@ -272,7 +274,7 @@ def hub_of(world: World) -> Iterator[Hub]:
 
     with (
         patch("streaming.hub.read_snapshot_message", world.read_snapshot),
-        patch("streaming.hub._read_heads", world.read_heads),
+        patch("streaming.hub._differing_heads", world.differing_heads),
     ):
         yield Hub(FakeStream(world), FakeLog(world), connect, world.refill)
 
