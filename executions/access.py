@@ -56,30 +56,38 @@ def may_view(user: User, execution_id: str | None = None) -> bool:
     return _has_permission(user, VIEW_PERMISSION, execution_id)
 
 
-def surely_may_view(users: Collection[User]) -> set[Any]:
-    """The ids of those of these users who may see all there are, as far as two queries can tell.
+def surely_may_view(user_ids: Collection[Any]) -> set[Any]:
+    """Which of these users are active and may see all there are, as far as a few queries can tell.
 
-    The users are as the database has them. About the others, `may_view` is to be asked. Reads
-    the database: synchronous code only.
+    About the others, `may_view` is to be asked. Costs a query for each way to the permission,
+    as long as there are users without it. Reads the database: synchronous code only.
     """
-    ids: set[Any] = {user.pk for user in users}
+    sure: set[Any] = set()
+    for way in _ways_to_view_all():
+        if asked := set(user_ids) - sure:
+            active = get_user_model()._default_manager.filter(is_active=True, pk__in=asked)
+            sure.update(active.filter(**way).values_list("pk", flat=True))
+    return sure
+
+
+def _ways_to_view_all() -> list[dict[str, Any]]:
+    """Conditions on users, each of which suffices.
+
+    They say what `with_perm` does, which asks about each user by going through all who have
+    the permission.
+    """
     if getattr(settings, "NEXUS_OPEN_READING", False):
-        return ids
+        return [{}]
     # Only the first backend's yes is final: one before it could have forbidden it.
     is_first = settings.AUTHENTICATION_BACKENDS[0] == _DJANGOS_BACKEND
     if not is_first or not issubclass(get_user_model(), PermissionsMixin):
-        return set()
-    sure = {user.pk for user in users if user.is_active and user.is_superuser}
-    # As `with_perm`, which asks about each user by going through all who have the permission.
+        return []
     app_label, codename = VIEW_PERMISSION.split(".")
-    for permissions in ("user_permissions", "groups__permissions"):
-        has = {
-            f"{permissions}__codename": codename,
-            f"{permissions}__content_type__app_label": app_label,
-        }
-        active = get_user_model()._default_manager.filter(is_active=True, pk__in=ids - sure)
-        sure.update(active.filter(**has).values_list("pk", flat=True))
-    return sure
+    by_permissions = [
+        {f"{whose}__codename": codename, f"{whose}__content_type__app_label": app_label}
+        for whose in ("user_permissions", "groups__permissions")
+    ]
+    return [*by_permissions, {"is_superuser": True}]
 
 
 def may_act(user: User, permission: str, execution_id: str) -> bool:

@@ -28,7 +28,7 @@ from streaming.access.limits import (
     Place,
     TooManyConnectionsError,
 )
-from streaming.access.watch import AccessWatch, Watched, access_watch, refusals
+from streaming.access.watch import AccessWatch, Watched, access_watch, refusals_of
 from streaming.close_codes import CloseCode
 from streaming.connection_record import ConnectionRecord
 from streaming.gathered_reads import GatheredReads
@@ -39,7 +39,7 @@ CANCEL_AGAIN_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
 _may_view = database_sync_to_async(may_view, thread_sensitive=False)
-_refusal_of = GatheredReads(database_sync_to_async(refusals, thread_sensitive=False)).get
+_refusal_of = GatheredReads(database_sync_to_async(refusals_of, thread_sensitive=False)).get
 
 
 class Closing(NamedTuple):

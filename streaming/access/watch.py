@@ -7,7 +7,8 @@ user whose access has just been changed somewhere are looked at at once
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -15,7 +16,7 @@ import structlog
 from channels.db import database_sync_to_async
 
 from executions.access import may_view, surely_may_view
-from streaming.access.credentials import KEYS_PER_QUERY, Credential, users_of
+from streaming.access.credentials import KEYS_PER_QUERY, Credential, holders_of_tokens, users_of
 from streaming.access.notices import hear_notices
 from streaming.close_codes import CloseCode
 
@@ -60,7 +61,9 @@ class WatchedConnection(Protocol):
         """Close it with this code."""
 
 
-Check = Callable[[Sequence[Watched]], Awaitable[dict[Watched, CloseCode]]]
+ByCredential = Mapping[Credential, Collection[Watched]]
+
+Check = Callable[[ByCredential], Awaitable[dict[Watched, CloseCode]]]
 """Looks at what connections stand on; the codes to close with those that may not stay."""
 
 Hear = Callable[[Callable[[Iterable[str] | None], None]], Coroutine[Any, Any, None]]
@@ -168,20 +171,18 @@ class AccessWatch:
 
     def _taken_from(
         self, credentials: list[Credential], user_keys: set[str] | None
-    ) -> list[Watched]:
+    ) -> ByCredential:
         """What is looked at together: all of a credential, which is so asked about once."""
-        taken: list[Watched] = []
+        taken: dict[Credential, list[Watched]] = {}
         count = 0
-        while credentials and count < KEYS_PER_QUERY and len(taken) < WATCHED_PER_LOOK:
-            of_credential = self._watched.get(credentials.pop(), {})
-            concerned = (
-                of_credential
-                if user_keys is None
-                else (each for each in of_credential if each.user_key in user_keys)
-            )
-            before = len(taken)
-            taken += concerned
-            count += len(taken) > before
+        while credentials and len(taken) < KEYS_PER_QUERY and count < WATCHED_PER_LOOK:
+            credential = credentials.pop()
+            concerned = list(self._watched.get(credential, ()))
+            if user_keys is not None:
+                concerned = [each for each in concerned if each.user_key in user_keys]
+            if concerned:
+                taken[credential] = concerned
+                count += len(concerned)
         return taken
 
     def _end(self, connection: WatchedConnection, code: CloseCode) -> None:
@@ -197,17 +198,29 @@ class AccessWatch:
             log.error("ending_failed", exc_info=error)
 
 
-def refusals(watched: Collection[Watched]) -> dict[Watched, CloseCode]:
+def refusals_of(watched: Collection[Watched]) -> dict[Watched, CloseCode]:
+    """As `refusals`."""
+    by_credential: defaultdict[Credential, list[Watched]] = defaultdict(list)
+    for each in watched:
+        by_credential[each.credential].append(each)
+    return refusals(by_credential)
+
+
+def refusals(watched: ByCredential) -> dict[Watched, CloseCode]:
     """Those that do not hold, with the codes to close their connections with.
 
-    Costs what `users_of` does and two queries more, and for each user who may not view all,
-    asking about each execution. Synchronous code only.
+    Costs a few queries, and those of `users_of` for credentials that are no tokens of users
+    who may view all; for users who may not, asking about each execution. Synchronous code
+    only.
     """
-    users = users_of({each.credential for each in watched})
-    may_view_all = surely_may_view(users.values())
+    holders = holders_of_tokens(watched)
+    are_sure = surely_may_view(holders.values())
+    doubtful = [each for each in watched if holders.get(each) not in are_sure]
+    users = users_of(doubtful)
+    may_view_all = surely_may_view([user.pk for user in users.values()])
     may: dict[tuple[object, str], bool] = {}
     refused = {}
-    for each in watched:
+    for each in (each for credential in doubtful for each in watched[credential]):
         user = users.get(each.credential)
         if user is None:
             refused[each] = CloseCode.NOT_AUTHENTICATED

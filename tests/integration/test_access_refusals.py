@@ -17,7 +17,7 @@ from streaming.access.credentials import (
     token_credential,
     users_of,
 )
-from streaming.access.watch import Watched, refusals
+from streaming.access.watch import Watched, refusals_of
 from streaming.close_codes import CloseCode
 from tests.integration.socket_callers import a_token, a_viewer, session_of
 from tests.samples import an_execution
@@ -91,15 +91,16 @@ def test_who_surely_may_view_is_who_may_view_and_no_one_else(
 ) -> None:
     users = everyone()
     settings.AUTHENTICATION_BACKENDS = used
-    surely = surely_may_view(users)
+    surely = surely_may_view([user.pk for user in users])
     may = {user.pk for user in users if may_view(User.objects.get(pk=user.pk))}
     assert surely == (may if tells else set())
 
 
-def test_where_reading_is_open_everyone_may(settings: Any) -> None:
+def test_where_reading_is_open_every_active_user_surely_may(settings: Any) -> None:
     settings.NEXUS_OPEN_READING = True
     users = everyone()
-    assert surely_may_view(users) == {user.pk for user in users}
+    active = {user.pk for user in users if user.is_active}
+    assert surely_may_view([user.pk for user in users]) == active
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,9 @@ def test_single_executions_and_those_who_are_barred_are_asked_about_one_by_one(
         for user, credential in ((each, by_token(each)) for each in (stranger, barred, olga))
         for execution_id in ("one", "two", "unknown")
     ]
-    refused = {(each.user_key, each.execution_id): code for each, code in refusals(watched).items()}
+    refused = {
+        (each.user_key, each.execution_id): code for each, code in refusals_of(watched).items()
+    }
     expected = {(str(stranger.pk), name): CloseCode.NOT_FOUND for name in ("two", "unknown")}
     if len(used) == 3:
         names = ("one", "two", "unknown")
@@ -175,19 +178,21 @@ def test_sessions_are_found_wherever_the_project_keeps_them(settings: Any, engin
 
 def test_queries_are_as_many_for_many_users_as_for_one() -> None:
     users = [a_viewer(f"user-{number}") for number in range(40)]
-    watched = [
-        of(user, credential, execution_id)
-        for user in users
-        for credential in (by_token(user), by_session(user))
-        for execution_id in ("one", "two", "three")
-    ]
+    by_tokens, by_sessions = (
+        [
+            of(user, credential, execution_id)
+            for user, credential in ((user, proof(user)) for user in users)
+            for execution_id in ("one", "two", "three")
+        ]
+        for proof in (by_token, by_session)
+    )
     counts = []
-    for asked in (watched[:6], watched):
+    for asked in (by_tokens[:3], by_tokens, by_sessions[:3], by_sessions):
         with CaptureQueriesContext(connection) as queries:
-            assert refusals(asked) == {}
+            assert refusals_of(asked) == {}
         counts.append(len(queries))
-    # sessions, tokens, users, who may view
-    assert counts == [4, 4]
+    # tokens, who may view; sessions, users, who may view
+    assert counts == [2, 2, 3, 3]
 
 
 def test_more_than_one_query_can_ask_for_is_asked_in_parts() -> None:

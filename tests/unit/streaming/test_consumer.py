@@ -4,7 +4,7 @@ And who is let in: with a place, a user, and a watch over what the user stands o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -16,7 +16,7 @@ from streaming import consumer as consumer_module
 from streaming.access.callers import CLAIM, Claim, SessionClaim, Standing, TicketClaim, TokenClaim
 from streaming.access.credentials import Credential, session_credential, token_credential
 from streaming.access.limits import ConnectionLimits, ConnectionPlaces, Holder
-from streaming.access.watch import AccessWatch, Watched
+from streaming.access.watch import AccessWatch, ByCredential, Watched
 from streaming.close_codes import CloseCode
 from streaming.consumer import ChannelConsumer, Closing, Connection
 
@@ -252,12 +252,13 @@ class Door:
     async def may(self, user: Any, execution_id: str) -> bool:
         return self.may_view
 
-    async def refusals(self, watched: Sequence[Watched]) -> dict[Watched, CloseCode]:
-        self.asked += watched
-        return {each: code for each, code in self.refused.items() if each in watched}
+    async def refusals(self, watched: ByCredential) -> dict[Watched, CloseCode]:
+        asked = [each for of_credential in watched.values() for each in of_credential]
+        self.asked += asked
+        return {each: code for each, code in self.refused.items() if each in asked}
 
     async def refusal_of(self, watched: Watched) -> CloseCode | None:
-        return (await self.refusals([watched])).get(watched)
+        return (await self.refusals({watched.credential: [watched]})).get(watched)
 
     async def heard(self, on_notice: Callable[[Any], None]) -> None:
         self.hear = on_notice

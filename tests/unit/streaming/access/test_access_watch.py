@@ -1,7 +1,7 @@
 """Looking again at connections: whom, when, how much of it, in virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +12,7 @@ from streaming.access.watch import (
     LONGEST_REST_SECONDS,
     WATCHED_PER_LOOK,
     AccessWatch,
+    ByCredential,
     Watched,
 )
 from streaming.close_codes import CloseCode
@@ -46,7 +47,9 @@ class World:
         self.tell: Callable[[Iterable[str] | None], None]
         self.watch = AccessWatch(self._check, self._hear)
 
-    async def _check(self, asked: Sequence[Watched]) -> dict[Watched, CloseCode]:
+    async def _check(self, by_credential: ByCredential) -> dict[Watched, CloseCode]:
+        asked = [each for watched in by_credential.values() for each in watched]
+        assert all(each in by_credential[each.credential] for each in asked)
         refused = {each: code for each, code in self.refused.items() if each in asked}
         self.looks.append((now(), sorted(each.user_key for each in asked)))
         await asyncio.sleep(self.look_seconds)
