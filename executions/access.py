@@ -63,18 +63,18 @@ def surely_may_view(user_ids: Collection[Any]) -> set[Any]:
     as long as there are users without it. Reads the database: synchronous code only.
     """
     sure: set[Any] = set()
-    for way in _ways_to_view_all():
+    for way in ways_to_view_all():
         if asked := set(user_ids) - sure:
             active = get_user_model()._default_manager.filter(is_active=True, pk__in=asked)
             sure.update(active.filter(**way).values_list("pk", flat=True))
     return sure
 
 
-def _ways_to_view_all() -> list[dict[str, Any]]:
-    """Conditions on users, each of which suffices.
+def ways_to_view_all() -> list[dict[str, Any]]:
+    """Conditions on active users, each of which suffices to see all there are.
 
-    They say what `with_perm` does, which asks about each user by going through all who have
-    the permission.
+    Whom none holds for, `may_view` is to be asked about. They say what `with_perm` does, which
+    asks about each user by going through all who have the permission.
     """
     if getattr(settings, "NEXUS_OPEN_READING", False):
         return [{}]

@@ -151,6 +151,8 @@ def _database() -> dict[str, Any]:
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("timeout", 20)
         options.setdefault("init_command", "PRAGMA journal_mode=WAL")
+        # Opening the file anew costs more than most of what is read from it.
+        database["CONN_MAX_AGE"] = 60
     else:
         database["CONN_MAX_AGE"] = 0
         # A connection that the pool lends may be of before the server's last restart.

@@ -19,6 +19,7 @@ from knox.crypto import hash_token
 from knox.models import get_token_model
 from rest_framework.request import Request
 
+from executions.access import ways_to_view_all
 from executions.tokens import unexpired
 
 KEYS_PER_QUERY: Final = 900
@@ -90,13 +91,23 @@ def users_of(credentials: Collection[Credential]) -> dict[Credential, AbstractUs
     }
 
 
-def holders_of_tokens(credentials: Iterable[Credential]) -> dict[Credential, Any]:
-    """The id of the user of each token that holds, active or not; of sessions, none.
+def not_surely_viewing_all(credentials: Collection[Credential]) -> list[Credential]:
+    """Those of which `users_of` and `may_view` are to be asked.
 
-    Costs a query for each KEYS_PER_QUERY tokens. Synchronous code only.
+    The others are tokens that hold, of active users who may view all executions, as a query
+    tells for each way to the permission and each KEYS_PER_QUERY tokens. Synchronous code only.
     """
-    claims = _claims_of_tokens(_keys(credentials, CredentialKind.TOKEN))
-    return {credential: claim.user_id for credential, claim in claims.items()}
+    tokens = get_token_model().objects.filter(unexpired(), user__is_active=True)
+    unsure = set(_keys(credentials, CredentialKind.TOKEN))
+    for way in ways_to_view_all():
+        of_users = tokens.filter(**{f"user__{field}": value for field, value in way.items()})
+        for part in _in_parts(list(unsure)):
+            unsure -= set(of_users.filter(digest__in=part).values_list("digest", flat=True))
+    return [
+        credential
+        for credential in credentials
+        if credential.kind is not CredentialKind.TOKEN or credential.key in unsure
+    ]
 
 
 def _keys(credentials: Iterable[Credential], kind: CredentialKind) -> list[str]:

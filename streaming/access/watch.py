@@ -16,7 +16,12 @@ import structlog
 from channels.db import database_sync_to_async
 
 from executions.access import may_view, surely_may_view
-from streaming.access.credentials import KEYS_PER_QUERY, Credential, holders_of_tokens, users_of
+from streaming.access.credentials import (
+    KEYS_PER_QUERY,
+    Credential,
+    not_surely_viewing_all,
+    users_of,
+)
 from streaming.access.notices import hear_notices
 from streaming.close_codes import CloseCode
 
@@ -213,9 +218,7 @@ def refusals(watched: ByCredential) -> dict[Watched, CloseCode]:
     who may view all; for users who may not, asking about each execution. Synchronous code
     only.
     """
-    holders = holders_of_tokens(watched)
-    are_sure = surely_may_view(holders.values())
-    doubtful = [each for each in watched if holders.get(each) not in are_sure]
+    doubtful = not_surely_viewing_all(watched.keys())
     users = users_of(doubtful)
     may_view_all = surely_may_view([user.pk for user in users.values()])
     may: dict[tuple[object, str], bool] = {}

@@ -191,8 +191,8 @@ def test_queries_are_as_many_for_many_users_as_for_one() -> None:
         with CaptureQueriesContext(connection) as queries:
             assert refusals_of(asked) == {}
         counts.append(len(queries))
-    # tokens, who may view; sessions, users, who may view
-    assert counts == [2, 2, 3, 3]
+    # tokens of those who may view; sessions, users, who may view
+    assert counts == [1, 1, 3, 3]
 
 
 def test_more_than_one_query_can_ask_for_is_asked_in_parts() -> None:
