@@ -131,6 +131,8 @@ class ChannelConsumer(AsyncWebsocketConsumer):
                     places().give_back(place)
                 if self._record is not None:
                     self._record.end(self.user)
+                # It has methods of this object, which would stay until garbage is looked for.
+                vars(self).pop("heartbeats", None)
 
     async def connect(self) -> None:
         offered = self.scope.get("subprotocols", ())

@@ -178,6 +178,7 @@ class Hub:
             yield View(self, room, subscription)
         finally:
             room.subscriptions.discard(subscription)
+            subscription.end()
             if not room.subscriptions:
                 del self._rooms[channel]
                 room.close()

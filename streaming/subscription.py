@@ -61,6 +61,11 @@ class Subscription:
         self._live = True
         self._send_now = send_now
 
+    def end(self) -> None:
+        """Take nothing any more."""
+        self._live = False
+        self._send_now = _never
+
     def offer(self, event: CommittedEvent) -> None:
         """Send or queue the event if the connection is live; past a bound, drop all and tell."""
         if not self._live or (self._waits and self._send_now(event)):

@@ -76,6 +76,10 @@ class Gate:
             self._look_later()
 
 
+GONE: Final = Gate(lambda: 0, lambda: None)
+"""Of every connection that is lost: always open, for who still sends to lose no time."""
+
+
 def taken_bytes(transport: Any) -> int:
     """How many bytes the operating system has taken from a transport that an `Entrance` made.
 

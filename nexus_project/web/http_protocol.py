@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +47,7 @@ class Channel(http.HTTPChannel):  # type: ignore[misc]
         self._server: Server = self.factory.server
         self._deadline: asyncio.TimerHandle | None = None
         self.refused = False
-        self.gate = Gate(lambda: taken_bytes(self.transport), self.transport.abortConnection)
+        self.gate = Gate(partial(taken_bytes, self.transport), self.transport.abortConnection)
         self.requestFactory = Request
         super().connectionMade()
         self._server.channels.add(self)
@@ -190,13 +191,17 @@ class Request(WebRequest):  # type: ignore[misc]
                 400, b"Bad Request", "The path, headers' names and subprotocols must be ASCII"
             )
         upgrade = self.requestHeaders.getRawHeaders(b"Upgrade", [b""])[0]
-        if upgrade.lower() == b"websocket":
-            if self._body_bytes:
-                return self.basic_error(400, b"Bad Request", "A WebSocket begins without a body")
-            if self.server.is_leaving:
-                return self.basic_error(503, b"Service Unavailable", "The server is stopping")
-            self.server.channels.discard(self.channel)
-        return super().process()
+        if upgrade.lower() != b"websocket":
+            return super().process()
+        if self._body_bytes:
+            return self.basic_error(400, b"Bad Request", "A WebSocket begins without a body")
+        if self.server.is_leaving:
+            return self.basic_error(503, b"Service Unavailable", "The server is stopping")
+        self.server.channels.discard(self.channel)
+        upgraded = super().process()
+        # The two would keep each other until garbage is looked for.
+        self.channel.requests.clear()
+        return upgraded
 
     def _is_ascii(self) -> bool:
         """Whether that is which Daphne decodes as ASCII, failing at anything else."""

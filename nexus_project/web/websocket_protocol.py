@@ -10,7 +10,7 @@ from autobahn.websocket.protocol import PreparedMessage, TrafficStats
 from daphne.ws_protocol import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
 
-from nexus_project.web.gate import Gate, taken_bytes
+from nexus_project.web.gate import GONE, Gate, taken_bytes
 from streaming.close_codes import CloseCode
 
 CLIENT_MESSAGE_BYTES: Final = 64 * 1024
@@ -104,6 +104,9 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
                 call.cancel()
         self.gate.stopProducing()
         super().connectionLost(reason)
+        # What refers to itself would stay until garbage is looked for, 30 KB for each that left.
+        self.gate = GONE
+        self.is_closed = None
 
     def dropConnection(self, abort: bool = False) -> None:  # noqa: N802
         super().dropConnection(abort)

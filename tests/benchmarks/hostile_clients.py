@@ -222,6 +222,8 @@ def main() -> None:
         asyncio.run(witness(stream_url, int(port), path))
         return
     names = arguments.only.split(",")
+    if unknown := [name for name in names if name not in ATTACKS]:
+        parser.error(f"no attack is {', '.join(unknown)}; the attacks are {', '.join(ATTACKS)}")
     limit_seconds = 60 + (len(names) + 1) * (arguments.seconds + 10)
     with stage_set(limit_seconds, with_temporal=False) as stage:
         show(measure(stage.directory, names, arguments.seconds))
