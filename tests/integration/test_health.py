@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,14 +10,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from email.message import Message
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
 import structlog
-from django.db import connection
+from django.db import connection, connections
 
 from executions.health import ANSWER_SECONDS
 from nexus_project import health as probes_module
@@ -119,6 +118,8 @@ def quick_pings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def losable_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with database_losable(monkeypatch):
+        # What is open already can be read from.
+        monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
         connection.close()
         yield
 
@@ -130,12 +131,14 @@ async def database_unreadable() -> AsyncIterator[None]:
         async with database_lost():
             yield
         return
-    path = test_settings.TEST_DATABASE_NAME
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as other:
-        # With WAL only this keeps readers out, too.
-        other.execute("PRAGMA locking_mode=EXCLUSIVE")
-        other.execute("BEGIN EXCLUSIVE")
+    path = Path(test_settings.TEST_DATABASE_NAME)
+    away = path.rename(path.with_name("away.sqlite3"))
+    path.mkdir()
+    try:
         yield
+    finally:
+        path.rmdir()
+        away.rename(path)
 
 
 async def test_first_probe_makes_the_hub_that_it_asks_about_and_waits_for_it(
