@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from email.message import Message
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -131,7 +131,12 @@ async def database_unreadable() -> AsyncIterator[None]:
         async with database_lost():
             yield
         return
-    path = Path(test_settings.TEST_DATABASE_NAME)
+    with _file_away(Path(test_settings.TEST_DATABASE_NAME)):
+        yield
+
+
+@contextmanager
+def _file_away(path: Path) -> Iterator[None]:
     away = path.rename(path.with_name("away.sqlite3"))
     path.mkdir()
     try:
