@@ -29,6 +29,17 @@ def cpu_seconds(process_id: int) -> float:
     return time.clock_gettime_ns(~process_id << 3 | _CPUCLOCK_SCHED) / 1e9
 
 
+def idle_seconds() -> float:
+    """How long the cores that this process may use have been idle, all together (Linux).
+
+    What the kernel does for a process' sockets is not always that process' CPU time.
+    """
+    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    lines = map(str.split, Path("/proc/stat").read_text().splitlines())
+    idle = sum(int(line[4]) + int(line[5]) for line in lines if line[0] in ours)
+    return idle / os.sysconf("SC_CLK_TCK")
+
+
 class WorkerProcess:
     """A running `tests.benchmarks.worker`. What is measured is the kernel's word (Linux)."""
 
